@@ -1,0 +1,140 @@
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use crate::{
+    admission::{Policy, Verdict},
+    error::Rejection,
+    outcome::{Classify, Outcome},
+    time::Moment,
+};
+
+/// A policy, and who decides what a result means for it.
+pub(crate) struct Parts<P, C> {
+    pub(crate) policy: P,
+    pub(crate) classify: Arc<C>,
+}
+
+impl<P: Clone, C> Parts<P, C> {
+    /// The same policy behind a reference count of its own.
+    pub(crate) fn fork(&self) -> Arc<Self> {
+        Arc::new(Self { policy: self.policy.clone(), classify: Arc::clone(&self.classify) })
+    }
+}
+
+/// Something through which a call reaches its policy while it runs.
+pub(crate) trait Holds {
+    type Policy: Policy;
+
+    fn policy(&self) -> &Self::Policy;
+}
+
+impl<P: Policy, C> Holds for Arc<Parts<P, C>> {
+    type Policy = P;
+
+    #[inline]
+    fn policy(&self) -> &P {
+        &self.policy
+    }
+}
+
+impl<P: Policy> Holds for &P {
+    type Policy = P;
+
+    #[inline]
+    fn policy(&self) -> &P {
+        self
+    }
+}
+
+/// A call that was let in. Settles with what it is told, and as cancelled when it is dropped before.
+pub(crate) struct Admitted<H: Holds> {
+    holder: H,
+    permit: Option<<H::Policy as Policy>::Permit>,
+}
+
+impl<H: Holds> Admitted<H> {
+    #[inline]
+    pub(crate) fn admit(holder: H, now: &mut Moment) -> Result<Self, Rejection> {
+        let permit = Some(holder.policy().admit(now)?);
+        Ok(Self { holder, permit })
+    }
+
+    #[inline]
+    pub(crate) fn settle(&mut self, verdict: Verdict) {
+        if let Some(permit) = self.permit.take() {
+            self.holder.policy().settle(permit, verdict, &mut Moment::new());
+        }
+    }
+
+    /// Runs the service's own code: a panic in it settles as a failure and goes on.
+    ///
+    /// The panic is seen where it happens, and not when this is dropped: a runtime catches it and drops the future later,
+    /// when nothing is panicking any more.
+    #[inline]
+    pub(crate) fn guard<R>(&mut self, run: impl FnOnce() -> R) -> R {
+        struct Bomb<'a, H: Holds>(&'a mut Admitted<H>);
+
+        impl<H: Holds> Drop for Bomb<'_, H> {
+            fn drop(&mut self) {
+                self.0.settle(Verdict::Failure { retry_after: None });
+            }
+        }
+
+        let bomb = Bomb(self);
+        let result = run();
+        std::mem::forget(bomb);
+        result
+    }
+}
+
+impl<P: Policy, C> Admitted<Arc<Parts<P, C>>> {
+    /// Settles with what the classifier makes of a result.
+    #[inline]
+    pub(crate) fn judge<T, E>(&mut self, result: Result<&T, &E>)
+    where
+        C: Classify<T, E>,
+    {
+        if self.permit.is_some() {
+            let verdict = self.verdict(result);
+            self.settle(verdict);
+        }
+    }
+
+    /// What the classifier makes of a result, without settling yet.
+    #[inline]
+    pub(crate) fn verdict<T, E>(&self, result: Result<&T, &E>) -> Verdict
+    where
+        C: Classify<T, E>,
+    {
+        verdict(&*self.holder.classify, result)
+    }
+}
+
+/// What a classifier makes of a result; a panic in it is a failure.
+#[inline]
+pub(crate) fn verdict<T, E, C: Classify<T, E>>(classify: &C, result: Result<&T, &E>) -> Verdict {
+    let judged = catch_unwind(AssertUnwindSafe(|| match classify.classify(result) {
+        Outcome::Success => Verdict::Success,
+        Outcome::Failure => Verdict::Failure { retry_after: classify.retry_after(result) },
+        Outcome::Ignored => Verdict::Ignored,
+    }));
+    judged.unwrap_or_else(|_| {
+        tracing::error!("a classifier panicked; the call counts as a failure");
+        Verdict::Failure { retry_after: None }
+    })
+}
+
+impl<H: Holds> Drop for Admitted<H> {
+    fn drop(&mut self) {
+        self.settle(Verdict::Cancelled);
+    }
+}
+
+impl<H: Holds> fmt::Debug for Admitted<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitted").field("settled", &self.permit.is_none()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,101 @@
+use std::{
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use crate::{error::Rejection, time::Moment};
+
+/// How a call ended, as told to a [`Policy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The service did its work.
+    Success,
+    /// The service failed, and may have asked to be left alone for a while.
+    Failure {
+        /// How long the service asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The call says nothing about the service.
+    Ignored,
+    /// The call was given up before it ended.
+    Cancelled,
+    /// The call was never made: the permit is given back as if it had not been taken.
+    Unused,
+}
+
+/// Whether a policy would let a call in now.
+#[derive(Debug)]
+pub enum Gate {
+    /// It would, as far as can be known before the call.
+    Open,
+    /// It would turn the call away like this.
+    Shut(Rejection),
+}
+
+/// Something that lets calls in or turns them away, and is told how they ended.
+///
+/// Sealed: the handles of this crate implement it, and pairs of them.
+pub trait Policy: Sealed + Clone {
+    /// What a call holds while it runs. It is always settled.
+    type Permit;
+
+    /// What a clone of the service remembers while it waits to be ready.
+    type Waiting: Default;
+
+    /// Lets a call in.
+    ///
+    /// # Errors
+    ///
+    /// The rejection, when it does not; it is counted and told.
+    fn admit(&self, now: &mut Moment) -> Result<Self::Permit, Rejection>;
+
+    /// Takes the permit back, with the end of the call.
+    fn settle(&self, permit: Self::Permit, verdict: Verdict, now: &mut Moment);
+
+    /// Looks whether a call would be let in. Pending for a policy that holds callers back instead of turning them away.
+    fn poll_gate(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Gate>;
+
+    /// Has the task woken when the answer of `poll_gate` may change. The caller asks again at once after this.
+    fn watch(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>);
+}
+
+/// Keeps the set of policies in this crate's hands.
+pub trait Sealed {}
+
+impl<A: Sealed, B: Sealed> Sealed for (A, B) {}
+
+/// Two policies as one: the first is asked first. Nest pairs for more: `(a, (b, c))`.
+impl<A: Policy, B: Policy> Policy for (A, B) {
+    type Permit = (A::Permit, B::Permit);
+    type Waiting = (A::Waiting, B::Waiting);
+
+    #[inline]
+    fn admit(&self, now: &mut Moment) -> Result<Self::Permit, Rejection> {
+        let first = self.0.admit(now)?;
+        match self.1.admit(now) {
+            Ok(second) => Ok((first, second)),
+            Err(rejection) => {
+                self.0.settle(first, Verdict::Unused, now);
+                Err(rejection)
+            }
+        }
+    }
+
+    #[inline]
+    fn settle(&self, (first, second): Self::Permit, verdict: Verdict, now: &mut Moment) {
+        self.1.settle(second, verdict, now);
+        self.0.settle(first, verdict, now);
+    }
+
+    fn poll_gate(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
+        match ready!(self.0.poll_gate(&mut waiting.0, cx)) {
+            Gate::Open => self.1.poll_gate(&mut waiting.1, cx),
+            shut @ Gate::Shut(_) => Poll::Ready(shut),
+        }
+    }
+
+    fn watch(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) {
+        self.0.watch(&mut waiting.0, cx);
+        self.1.watch(&mut waiting.1, cx);
+    }
+}

@@ -1,0 +1,204 @@
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tower::Service;
+
+use crate::{
+    admission::{Admitted, Gate, Parts, Policy, ResponseFuture, Running, Verdict},
+    error::{CarryRejection, Rejection},
+    outcome::{Classify, OnError, Outcome, classify_error},
+    time::Moment,
+};
+
+/// A service behind a [`Policy`].
+///
+/// It is `Clone`, `Send`, `Sync` and `Unpin` when the service inside is, and asks nothing of the request.
+pub struct Admission<S, P: Policy, C = OnError> {
+    inner: S,
+    front: Front<P, C>,
+}
+
+/// What stands before the service, whatever comes out of it.
+pub(crate) struct Front<P: Policy, C> {
+    parts: Arc<Parts<P, C>>,
+    // Calls share a reference count with other clones until the second one, which makes one of their own. A host that
+    // clones for every call pays for the shared one, and a host that keeps a clone never waits for its cache line.
+    calls: Calls,
+    // The inner service was not asked, because the policy would turn the call away.
+    shut: Option<Rejection>,
+    waiting: P::Waiting,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    None,
+    One,
+    Many,
+}
+
+impl<P: Policy, C> Front<P, C> {
+    pub(crate) fn new(parts: Arc<Parts<P, C>>) -> Self {
+        Self { parts, calls: Calls::None, shut: None, waiting: P::Waiting::default() }
+    }
+
+    /// Readiness of the service behind this: it is only asked when the policy would let a call in.
+    #[inline]
+    pub(crate) fn poll_ready<E: CarryRejection>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+    ) -> Poll<Result<(), E>> {
+        self.shut = None;
+        if let Gate::Shut(rejection) = ready!(self.parts.policy.poll_gate(&mut self.waiting, cx)) {
+            self.shut = Some(rejection);
+            return Poll::Ready(Ok(()));
+        }
+        match inner(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => {
+                self.count_readiness_error(&error);
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                self.parts.policy.watch(&mut self.waiting, cx);
+                // The policy may have changed its mind before we were on its list.
+                match ready!(self.parts.policy.poll_gate(&mut self.waiting, cx)) {
+                    Gate::Open => Poll::Pending,
+                    Gate::Shut(rejection) => {
+                        self.shut = Some(rejection);
+                        Poll::Ready(Ok(()))
+                    }
+                }
+            }
+        }
+    }
+
+    /// A service that cannot even become ready has failed, as one that answers with an error has.
+    #[cold]
+    fn count_readiness_error<E: CarryRejection>(&self, error: &E) {
+        if classify_error(error) == Outcome::Failure {
+            let mut now = Moment::new();
+            if let Ok(permit) = self.parts.policy.admit(&mut now) {
+                self.parts.policy.settle(permit, Verdict::Failure { retry_after: None }, &mut now);
+            }
+        }
+    }
+
+    /// Lets a call in.
+    #[inline]
+    pub(crate) fn admit(&mut self) -> Result<Running<P, C>, Rejection> {
+        match self.calls {
+            Calls::Many => {}
+            Calls::None => self.calls = Calls::One,
+            Calls::One => {
+                self.parts = self.parts.fork();
+                self.calls = Calls::Many;
+            }
+        }
+        let mut now = Moment::new();
+        match self.shut.take() {
+            None => Admitted::admit(Arc::clone(&self.parts), &mut now),
+            Some(rejection) => Err(self.refuse_unready(rejection, &mut now)),
+        }
+    }
+
+    /// Turns away a call for which the inner service was not asked whether it is ready. Should the policy let calls in by
+    /// now, this one is still turned away: without `Clone` there is no way to make the service ready first.
+    #[cold]
+    fn refuse_unready(&self, rejection: Rejection, now: &mut Moment) -> Rejection {
+        match self.parts.policy.admit(now) {
+            Err(rejection) => rejection,
+            Ok(permit) => {
+                self.parts.policy.settle(permit, Verdict::Unused, now);
+                rejection.with_retry_nanos(0)
+            }
+        }
+    }
+}
+
+impl<P: Policy, C> Clone for Front<P, C> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.parts))
+    }
+}
+
+impl<P: Policy + fmt::Debug, C> fmt::Debug for Front<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("policy", &self.parts.policy).finish_non_exhaustive()
+    }
+}
+
+impl<S, P: Policy, C> Admission<S, P, C> {
+    pub(crate) fn new(inner: S, parts: Arc<Parts<P, C>>) -> Self {
+        Self { inner, front: Front::new(parts) }
+    }
+
+    /// The policy in front.
+    #[must_use]
+    pub fn policy(&self) -> &P {
+        &self.front.parts.policy
+    }
+
+    /// The service behind the policy.
+    #[must_use]
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service behind the policy. Calling it goes round the policy.
+    #[must_use]
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the policy off.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, P, C, Req> Service<Req> for Admission<S, P, C>
+where
+    S: Service<Req>,
+    S::Error: CarryRejection,
+    P: Policy,
+    C: Classify<S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, P, C>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let inner = &mut self.inner;
+        self.front.poll_ready(cx, |cx| inner.poll_ready(cx))
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        match self.front.admit() {
+            Ok(mut admitted) => {
+                let inner = &mut self.inner;
+                let future = admitted.guard(|| inner.call(request));
+                ResponseFuture::running(future, admitted)
+            }
+            Err(rejection) => ResponseFuture::rejected(rejection),
+        }
+    }
+}
+
+impl<S: Clone, P: Policy, C> Clone for Admission<S, P, C> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), front: self.front.clone() }
+    }
+}
+
+impl<S: fmt::Debug, P: Policy + fmt::Debug, C> fmt::Debug for Admission<S, P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission").field("inner", &self.inner).field("front", &self.front).finish()
+    }
+}

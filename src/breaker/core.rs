@@ -1,0 +1,346 @@
+//! One breaker: how calls are let in and settled. How it changes its state is in [`switch`](super::switch).
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    admission::Verdict,
+    breaker::{
+        config::{Config, Readiness},
+        limits::Limits,
+        probing::Decision,
+        review::Review,
+        switch::{Cold, Notice},
+        trip::Pending,
+        word::Word,
+    },
+    error::{Reason, Rejection},
+    lanes::Seat,
+    name::Name,
+    observe::{Cause, CircuitState, Event, Meter, Sink, Tally},
+    sync::atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Acquire, Relaxed, SeqCst},
+        fence,
+    },
+    time::{Moment, Tick, nanos},
+    waiters::Waiters,
+    window::{Counts, Kind, SlidingWindow},
+};
+
+#[derive(Debug)]
+pub(super) struct Core {
+    // Read by every call, written by transitions only.
+    pub(super) word: AtomicU64,
+    pub(super) limits: Limits,
+    pub(super) review: Review,
+    pub(super) failures_in_a_row: AtomicU64,
+    pub(super) window: SlidingWindow,
+    pub(super) meter: Meter,
+    // When the open period is over; means something while the circuit is open.
+    pub(super) reopen_at: AtomicU64,
+    // The latest time until which a failed call asked to be left alone.
+    pub(super) asked_until: AtomicU64,
+    pub(super) honors_retry_after: AtomicBool,
+    pub(super) unready: AtomicBool,
+    pub(super) cold: Mutex<Cold>,
+    pub(super) waiters: Waiters,
+    pub(super) sink: Sink,
+    pub(super) name: Name,
+    // For the task that turns the circuit half-open on time.
+    pub(super) me: Weak<Core>,
+}
+
+/// What a call through a breaker holds: the generation it was let in, when it began, and its place if it is a probe.
+#[derive(Debug)]
+pub struct Ticket {
+    generation: u64,
+    began: Tick,
+    // 0: no probe.
+    probe: u32,
+}
+
+impl Core {
+    pub(super) fn new(name: Name, config: Config) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            word: AtomicU64::new(Word::new(0, CircuitState::Closed).0),
+            limits: Limits::new(&config),
+            review: Review::new(),
+            failures_in_a_row: AtomicU64::new(0),
+            window: config.window.build(),
+            meter: Meter::new(),
+            reopen_at: AtomicU64::new(0),
+            asked_until: AtomicU64::new(0),
+            honors_retry_after: AtomicBool::new(config.honor_retry_after.is_some()),
+            unready: AtomicBool::new(config.readiness == Readiness::Unready),
+            cold: Mutex::new(Cold::new(config)),
+            waiters: Waiters::default(),
+            sink: Sink::default(),
+            name,
+            me: Weak::clone(me),
+        })
+    }
+
+    #[inline]
+    pub(super) fn word(&self) -> Word {
+        Word(self.word.load(Acquire))
+    }
+
+    #[inline]
+    pub(super) fn admit(&self, now: &mut Moment) -> Result<Ticket, Rejection> {
+        let word = self.word();
+        if word.passes() {
+            let began = if self.limits.is_timed() { now.tick() } else { Tick::NEVER };
+            return Ok(Ticket { generation: word.generation(), began, probe: 0 });
+        }
+        self.admit_probe(word, now).inspect_err(|rejection| {
+            self.meter.tally(Tally::Rejected);
+            self.sink.tell(&self.name, || Event::Rejected(rejection));
+        })
+    }
+
+    fn admit_probe(&self, word: Word, now: &mut Moment) -> Result<Ticket, Rejection> {
+        if let Some(rejection) = self.refuses_at_once(word, now) {
+            return Err(rejection);
+        }
+        let mut cold = self.cold.lock();
+        let now = now.tick();
+        let notice = self.turn_half_open_if_due(&mut cold, now);
+        let word = self.word();
+        let ticket = match word.state() {
+            CircuitState::HalfOpen => {
+                let rules = cold.config.probe_rules();
+                let probe = cold.probing.take(now, &rules);
+                probe.map(|probe| Ticket { generation: word.generation(), began: now, probe })
+            }
+            _ if word.passes() => Some(Ticket { generation: word.generation(), began: now, probe: 0 }),
+            _ => None,
+        };
+        drop(cold);
+        self.publish(notice);
+        ticket.ok_or_else(|| self.rejection(word, now))
+    }
+
+    /// The fast way to say no: an open circuit that is not due.
+    #[inline]
+    fn refuses_at_once(&self, word: Word, now: &mut Moment) -> Option<Rejection> {
+        match word.state() {
+            CircuitState::Open => {
+                let left = self.reopen_at.load(Acquire).saturating_sub(now.tick().as_nanos());
+                (left > 0).then(|| Rejection::new(Reason::CircuitOpen, self.name.clone()).with_retry_nanos(left))
+            }
+            CircuitState::ForcedOpen => Some(Rejection::new(Reason::CircuitOpen, self.name.clone())),
+            _ => None,
+        }
+    }
+
+    fn rejection(&self, word: Word, now: Tick) -> Rejection {
+        match word.state() {
+            CircuitState::HalfOpen => Rejection::new(Reason::CircuitProbing, self.name.clone()),
+            _ => self
+                .refuses_at_once(word, &mut Moment::from(now))
+                .unwrap_or_else(|| Rejection::new(Reason::CircuitOpen, self.name.clone())),
+        }
+    }
+
+    /// Whether the next call would be turned away, and when that may change by itself.
+    pub(super) fn gate(&self, now: &mut Moment) -> Option<(Rejection, Tick)> {
+        let word = self.word();
+        if word.passes() {
+            return None;
+        }
+        if let Some(rejection) = self.refuses_at_once(word, now) {
+            let until = rejection.retry_after().map_or(Tick::NEVER, |left| now.tick() + left);
+            return Some((rejection, until));
+        }
+        let cold = self.cold.lock();
+        let word = self.word();
+        let rules = cold.config.probe_rules();
+        let shut = word.state() == CircuitState::HalfOpen && !cold.probing.has_place(now.tick(), &rules);
+        shut.then(|| (self.rejection(word, now.tick()), cold.probing.next_place(&rules)))
+    }
+
+    #[inline]
+    pub(super) fn settle(&self, ticket: &Ticket, verdict: Verdict, now: &mut Moment) {
+        let took = if ticket.began == Tick::NEVER { 0 } else { now.tick().nanos_since(ticket.began) };
+        match verdict {
+            Verdict::Success => self.record(ticket, false, took, now),
+            Verdict::Failure { retry_after } => {
+                self.remember_retry_after(retry_after, now);
+                self.record(ticket, true, took, now);
+            }
+            Verdict::Cancelled if self.limits.counts_cancelled(took) => self.record(ticket, true, took, now),
+            Verdict::Ignored => self.give_back(ticket, Some(Tally::Ignored)),
+            Verdict::Cancelled => self.give_back(ticket, Some(Tally::Cancelled)),
+            Verdict::Unused => self.give_back(ticket, None),
+        }
+    }
+
+    fn remember_retry_after(&self, wait: Option<Duration>, now: &mut Moment) {
+        if let Some(wait) = wait.filter(|_| self.honors_retry_after.load(Relaxed)) {
+            self.asked_until.fetch_max((now.tick() + wait).as_nanos(), Relaxed);
+        }
+    }
+
+    /// A call ended and says nothing about the service.
+    fn give_back(&self, ticket: &Ticket, tally: Option<Tally>) {
+        if ticket.probe != 0 {
+            let mut cold = self.cold.lock();
+            if self.word().generation() == ticket.generation {
+                cold.probing.give_back(ticket.probe);
+            }
+            drop(cold);
+            self.waiters.wake_all();
+        }
+        if let Some(tally) = tally.filter(|_| self.word().state() != CircuitState::Disabled) {
+            self.meter.tally(tally);
+        }
+    }
+
+    #[inline]
+    fn record(&self, ticket: &Ticket, failed: bool, took: u64, now: &mut Moment) {
+        let kind = Kind::of(failed, self.limits.is_slow(took));
+        let word = self.word();
+        if word.generation() != ticket.generation {
+            self.stale();
+        } else if word.counts() {
+            self.count(word, kind, took, now);
+        } else if word.state() == CircuitState::HalfOpen {
+            self.report_probe(ticket, kind, took, now);
+        }
+    }
+
+    #[cold]
+    fn stale(&self) {
+        self.meter.tally(Tally::Stale);
+        self.sink.tell(&self.name, || Event::Stale { policy: self.name.as_str() });
+    }
+
+    #[inline]
+    fn count(&self, word: Word, kind: Kind, took: u64, now: &mut Moment) {
+        // The window refuses a generation that ended since we looked.
+        if !self.window.record(now, word.generation(), kind) {
+            return self.stale();
+        }
+        self.measure(kind, took, now);
+        if kind != Kind::Success {
+            return self.count_against(word, kind, now);
+        }
+        self.end_the_row();
+        let seen = self.review.seen();
+        if seen.may_be_due() && seen.is_due(now.tick()) {
+            if let Some(due) = self.review_thresholds(word, 0, now) {
+                self.review.note(seen, due);
+            }
+        }
+    }
+
+    #[inline]
+    fn measure(&self, kind: Kind, took: u64, now: &mut Moment) {
+        let seat = Seat::here();
+        self.meter.count(seat, kind);
+        if self.limits.is_measured() {
+            self.meter.latency(seat, now.tick(), took);
+        }
+    }
+
+    /// A load on the way of every success, a store only after a failure.
+    #[inline]
+    fn end_the_row(&self) {
+        if self.failures_in_a_row.load(Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Relaxed);
+        }
+    }
+
+    fn count_against(&self, word: Word, kind: Kind, now: &mut Moment) {
+        let in_a_row = match kind {
+            Kind::Failure | Kind::SlowFailure => self.failures_in_a_row.fetch_add(1, Relaxed) + 1,
+            Kind::Success | Kind::SlowSuccess => {
+                self.end_the_row();
+                0
+            }
+        };
+        if let Some(due) = self.review_thresholds(word, in_a_row, now) {
+            self.review.note_failure(due);
+        }
+    }
+
+    /// Compares the window with the thresholds. When the next success has to do so, unless the circuit opened.
+    fn review_thresholds(&self, word: Word, in_a_row: u64, now: &mut Moment) -> Option<Tick> {
+        // Two threads that record at the same time must not both miss what the other has recorded.
+        fence(SeqCst);
+        let counts = self.window.counts(now);
+        let thresholds = self.limits.thresholds();
+        let mut causes: Vec<Cause> = Vec::new();
+        causes.extend(thresholds.reached(&counts, in_a_row));
+        let asks = self.limits.has_predicate();
+        if asks && causes.is_empty() && self.predicate_says_open(&counts) {
+            causes.push(Cause::Predicate);
+        }
+        if !causes.is_empty() && self.trip(word, &causes, &counts, now.tick()) {
+            return None;
+        }
+        Some(match thresholds.pending(&counts) {
+            _ if asks => Tick::default(),
+            Pending::No => Tick::NEVER,
+            Pending::NextCall => Tick::default(),
+            Pending::NextSlide => self.window.next_slide(now),
+        })
+    }
+
+    fn predicate_says_open(&self, counts: &Counts) -> bool {
+        // A copy, so that the predicate runs outside the lock.
+        let predicate = self.cold.lock().config.predicate.clone();
+        let asked = predicate.map(|predicate| catch_unwind(AssertUnwindSafe(|| predicate(counts))));
+        asked.is_some_and(|answer| {
+            answer.unwrap_or_else(|_| {
+                tracing::error!(breaker = self.name.as_str(), "the predicate panicked; the circuit stays as it is");
+                false
+            })
+        })
+    }
+
+    #[cold]
+    fn report_probe(&self, ticket: &Ticket, kind: Kind, took: u64, now: &mut Moment) {
+        let mut cold = self.cold.lock();
+        if self.word().generation() != ticket.generation {
+            drop(cold);
+            return self.stale();
+        }
+        let rules = cold.config.probe_rules();
+        let decision = cold.probing.report(ticket.probe, kind, &rules);
+        let notice = match decision {
+            Decision::Undecided | Decision::TooLate => None,
+            Decision::Close => Some(self.close_after_probes(&mut cold, now.tick())),
+            Decision::Reopen => Some(self.reopen(&mut cold, now.tick())),
+        };
+        drop(cold);
+        if decision == Decision::TooLate {
+            return self.stale();
+        }
+        self.measure(kind, took, now);
+        match notice {
+            Some(notice) => self.publish(Some(notice)),
+            None => self.waiters.wake_all(),
+        }
+    }
+
+    /// Tells what a transition was, after all locks are released.
+    pub(super) fn publish(&self, notice: Option<Notice>) {
+        let Some(notice) = notice else { return };
+        self.waiters.wake_all();
+        notice.log(&self.name);
+        self.sink.tell(&self.name, || notice.event(&self.name));
+    }
+
+    pub(super) fn asked_period(&self, config: &Config, now: Tick) -> Option<Duration> {
+        let cap = config.honor_retry_after?;
+        let asked = self.asked_until.load(Relaxed).saturating_sub(now.as_nanos());
+        (asked > 0).then(|| Duration::from_nanos(asked.min(nanos(cap))))
+    }
+}

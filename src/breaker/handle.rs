@@ -1,0 +1,225 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    breaker::{
+        config::{Config, Readiness},
+        core::Core,
+        permit::Permit,
+        saved::Saved,
+        switch::Switch,
+    },
+    error::Rejection,
+    name::Name,
+    observe::{Cause, CircuitState, LastTransition, Observer, Snapshot},
+    settings::ConfigError,
+    sync::atomic::Ordering::Relaxed,
+    time::Moment,
+    window::Counts,
+};
+
+/// A circuit breaker: the switch, the eye and the door for callers without Tower.
+///
+/// Cheap to clone; all clones are one breaker. Give one to a
+/// [`CircuitBreakerLayer`](super::CircuitBreakerLayer), keep another for the dashboard. It needs no runtime.
+///
+/// ```
+/// use mainstay::breaker::{Config, Handle, State};
+///
+/// let breaker = Handle::new("payments", Config::basic());
+/// assert_eq!(breaker.state(), State::Closed);
+/// breaker.force_open();
+/// let rejection = breaker.acquire().unwrap_err();
+/// assert_eq!(rejection.to_string(), "circuit breaker \"payments\" is open");
+/// breaker.reset();
+/// breaker.acquire()?.success();
+/// # Ok::<(), mainstay::Rejection>(())
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) core: Arc<Core>,
+}
+
+impl Handle {
+    /// A breaker with a name and settings that are written in code.
+    ///
+    /// # Panics
+    ///
+    /// When the name or a setting is impossible, with all that is wrong as the message. For values from outside, use
+    /// [`try_new`](Self::try_new).
+    #[must_use]
+    #[track_caller]
+    pub fn new(name: &str, config: Config) -> Self {
+        match Self::try_new(name, config) {
+            Ok(handle) => handle,
+            Err(error) => panic!("circuit breaker {name:?}: {error}"),
+        }
+    }
+
+    /// A breaker with a name and settings from outside.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the name and the settings: see [`Name::new`] and [`Config::check`].
+    pub fn try_new(name: &str, config: Config) -> Result<Self, ConfigError> {
+        let problems = [Name::new(name).err(), config.check().err()].into_iter().flatten();
+        match ConfigError::all(problems.flat_map(|error| error.problems().cloned().collect::<Vec<_>>()).collect()) {
+            Some(error) => Err(error),
+            None => Ok(Self { core: Core::new(Name::new(name)?, config) }),
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.core.name
+    }
+
+    /// The state it is in now. An open period that is over is over: the answer is then half-open, without any traffic.
+    #[must_use]
+    pub fn state(&self) -> CircuitState {
+        self.core.look_at_clock(&mut Moment::new()).state()
+    }
+
+    /// Asks to make a call.
+    ///
+    /// # Errors
+    ///
+    /// The rejection, while the circuit is open, or half-open with all probes taken.
+    pub fn acquire(&self) -> Result<Permit, Rejection> {
+        let ticket = self.core.admit(&mut Moment::new())?;
+        Ok(Permit::new(self.clone(), ticket))
+    }
+
+    /// Has an observer told of transitions, rejections and late results from now on.
+    pub fn observe(&self, observer: impl Observer) {
+        self.core.sink.add(observer);
+    }
+
+    /// Changes the settings under traffic. What the window knows is kept, and so is the state: an open period that has
+    /// begun ends when it was going to.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the settings, and a different `window`: what it knows could not be kept. The settings are
+    /// then as they were.
+    pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
+        config.check()?;
+        let mut cold = self.core.cold.lock();
+        if config.window != cold.config.window {
+            let why = format!("cannot change while in use, it is {:?}; make a new breaker", cold.config.window);
+            return Err(ConfigError::new("window", format_args!("{:?}", config.window), why));
+        }
+        self.core.limits.set(&config);
+        self.core.honors_retry_after.store(config.honor_retry_after.is_some(), Relaxed);
+        self.core.unready.store(config.readiness == Readiness::Unready, Relaxed);
+        // The next call compares what the window holds with the new thresholds.
+        self.core.review.note_failure(crate::time::Tick::default());
+        cold.config = config;
+        drop(cold);
+        self.core.waiters.wake_all();
+        Ok(())
+    }
+
+    /// The settings it has now.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.core.cold.lock().config.clone()
+    }
+
+    /// What it knows now, for dashboards and health endpoints. Adds up the counts of all threads; never on the way of a
+    /// call.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut now = Moment::new();
+        let core = &*self.core;
+        core.look_at_clock(&mut now);
+        let cold = core.cold.lock();
+        let word = core.word();
+        let mut snapshot = Snapshot::new(core.name.clone(), "circuit_breaker", word.state());
+        snapshot.generation = word.generation();
+        snapshot.window = match word.state() {
+            CircuitState::Open | CircuitState::ForcedOpen => cold.at_opening,
+            CircuitState::HalfOpen => cold.probing.results(),
+            _ => core.window.counts(&mut now),
+        };
+        let enough = |counts: &Counts| match word.state() {
+            CircuitState::HalfOpen => counts.calls() >= u64::from(cold.config.probes),
+            _ => counts.calls() >= core.limits.minimum_calls(),
+        };
+        if enough(&snapshot.window) {
+            snapshot.failure_rate = snapshot.window.failure_rate();
+            snapshot.slow_rate = snapshot.window.slow_rate();
+        }
+        let now = now.tick();
+        snapshot.consecutive_failures = core.failures_in_a_row.load(Relaxed);
+        snapshot.totals = core.meter.totals();
+        snapshot.latency = core.meter.latencies();
+        snapshot.probes_running = cold.probing.running();
+        if word.state() == CircuitState::Open {
+            let until = crate::time::Tick::from_nanos(core.reopen_at.load(Relaxed));
+            snapshot.open_remaining = Some(until.since(now));
+        }
+        let open_now = cold.opened_at.map_or(Duration::ZERO, |since| now.since(since));
+        snapshot.time_open = cold.time_open.saturating_add(open_now);
+        snapshot.last_transition =
+            cold.last.map(|last| LastTransition::new(last.from, last.to, last.cause, (now.since(last.at), last.wall)));
+        snapshot
+    }
+
+    /// What a new process needs to go on where this one stops. A half-open circuit is saved as one whose open period is
+    /// over.
+    #[must_use]
+    pub fn save(&self) -> Saved {
+        let snapshot = self.snapshot();
+        let failed_probings = self.core.cold.lock().failed_probings;
+        Saved::of(&snapshot, failed_probings)
+    }
+
+    /// Goes on where another breaker was saved: state, open period, window and totals. The saved totals are added to what
+    /// was counted here already. In a time window the saved calls count as made now.
+    pub fn restore(&self, saved: &Saved) {
+        let mut now = Moment::new();
+        let core = &*self.core;
+        let (to, open_for) = saved.target();
+        let notice = {
+            let mut cold = core.cold.lock();
+            let switch = Switch { to, cause: Cause::Restored, counts: saved.window(), open_for };
+            let notice = core.switch(&mut cold, switch, now.tick());
+            cold.failed_probings = saved.failed_probings();
+            notice
+        };
+        core.meter.restore(saved.totals());
+        if matches!(to, CircuitState::Closed | CircuitState::MetricsOnly) {
+            let generation = core.word().generation();
+            for kind in crate::window::Kind::ALL {
+                core.window.record_many(&mut now, generation, kind, saved.window().of(kind));
+            }
+            core.failures_in_a_row.store(saved.consecutive_failures(), Relaxed);
+            core.review.note_failure(crate::time::Tick::default());
+        }
+        core.publish(Some(notice));
+    }
+
+    /// Bytes of memory this breaker takes: under 1 KiB before the first call, and about 2 KiB more for each thread that
+    /// calls through it, up to one thread more than there are cores.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        // Two reference counts come before the core.
+        2 * size_of::<usize>() + size_of::<Core>() + self.core.window.heap_size() + self.core.meter.heap_size()
+    }
+
+    /// Whether `other` is a clone of this handle.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("name", self.name())
+            .field("state", &self.core.word().state())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::time::Sleep;
+
+use crate::{
+    admission::{self, Admission, AdmissionLayer, Gate, Policy, Sealed, Verdict},
+    breaker::{Handle, core::Ticket},
+    error::Rejection,
+    outcome::OnError,
+    sync::atomic::Ordering::Relaxed,
+    time::{Moment, Tick},
+    waiters::Place,
+};
+
+/// Puts a [`Handle`] in front of a service.
+///
+/// ```
+/// use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+///
+/// # tokio_test::block_on(async {
+/// let breaker = Handle::new("user-db", Config::new());
+/// let mut users = ServiceBuilder::new()
+///     .layer(CircuitBreakerLayer::new(breaker.clone()))
+///     .map_err(Error::Inner)
+///     .service(service_fn(async |id: u32| Ok::<_, std::io::Error>(format!("user {id}"))));
+/// assert_eq!(users.ready().await?.call(7).await?, "user 7");
+/// # Ok::<(), Error<std::io::Error>>(())
+/// # }).unwrap();
+/// ```
+pub type CircuitBreakerLayer<C = OnError> = AdmissionLayer<Handle, C>;
+
+/// A service behind a circuit breaker.
+pub type CircuitBreaker<S, C = OnError> = Admission<S, Handle, C>;
+
+/// The answer of a [`CircuitBreaker`].
+pub type ResponseFuture<F, C = OnError> = admission::ResponseFuture<F, Handle, C>;
+
+/// What a clone of the service remembers while it waits to be ready.
+#[derive(Default)]
+pub struct Waiting {
+    place: Place,
+    // Made when first needed: a service may be built where there is no runtime.
+    alarm: Option<(Tick, Pin<Box<Sleep>>)>,
+}
+
+impl Sealed for Handle {}
+
+impl Policy for Handle {
+    type Permit = Ticket;
+    type Waiting = Waiting;
+
+    #[inline]
+    fn admit(&self, now: &mut Moment) -> Result<Ticket, Rejection> {
+        self.core.admit(now)
+    }
+
+    #[inline]
+    fn settle(&self, ticket: Ticket, verdict: Verdict, now: &mut Moment) {
+        self.core.settle(&ticket, verdict, now);
+    }
+
+    #[inline]
+    fn poll_gate(&self, waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
+        if self.core.word().passes() {
+            return Poll::Ready(Gate::Open);
+        }
+        self.poll_shut_gate(waiting, cx)
+    }
+
+    fn watch(&self, waiting: &mut Waiting, cx: &mut Context<'_>) {
+        waiting.place.wait(&self.core.waiters, cx);
+    }
+}
+
+impl Handle {
+    #[cold]
+    fn poll_shut_gate(&self, waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
+        let look = || self.core.gate(&mut Moment::new());
+        let Some((rejection, _)) = look() else { return Poll::Ready(Gate::Open) };
+        if !self.core.unready.load(Relaxed) {
+            return Poll::Ready(Gate::Shut(rejection));
+        }
+        self.watch(waiting, cx);
+        // Again, now that a change would wake us: it may have come before.
+        let Some((_, until)) = look() else {
+            waiting.place.leave();
+            return Poll::Ready(Gate::Open);
+        };
+        match waiting.poll_until(until, cx) {
+            Poll::Ready(()) => Poll::Ready(Gate::Open),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Waiting {
+    /// Has the task woken at a time, on the clock of the runtime it runs on.
+    fn poll_until(&mut self, until: Tick, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(instant) = until.to_instant() else { return Poll::Pending };
+        if self.alarm.as_ref().is_none_or(|(at, _)| *at != until) {
+            self.alarm = Some((until, Box::pin(tokio::time::sleep_until(instant))));
+        }
+        match &mut self.alarm {
+            Some((_, alarm)) => alarm.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("place", &self.place).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! When a success has to look at the thresholds: hardly ever.
+//!
+//! A success can open a circuit, by completing the minimum of calls, or because old successes dropped out of the window.
+//! But it need not add up the window each time: while nothing in it counts against the service, or nothing has dropped out
+//! since somebody looked, nothing can have changed. So whoever looks writes down when it is due again, and a success
+//! compares that with the time.
+
+use crate::{
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Relaxed},
+    },
+    time::Tick,
+};
+
+/// The time of the next review, in steps of 2^16 ns, and in the lower 16 bits a number that changes with every failure, so
+/// that the note of a success that looked before a failure does not replace the note of the failure.
+#[derive(Debug)]
+pub(super) struct Review(AtomicU64);
+
+const STEP: u32 = 16;
+
+/// What a success read before it looked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen(u64);
+
+impl Seen {
+    /// Whether a review may be due at all; if not, the clock need not be read.
+    #[inline]
+    pub(super) fn may_be_due(self) -> bool {
+        self.0 >> STEP != u64::MAX >> STEP
+    }
+
+    #[inline]
+    pub(super) fn is_due(self, now: Tick) -> bool {
+        now.as_nanos() >> STEP >= self.0 >> STEP
+    }
+}
+
+impl Review {
+    pub(super) const fn new() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+
+    #[inline]
+    pub(super) fn seen(&self) -> Seen {
+        Seen(self.0.load(Relaxed))
+    }
+
+    /// The note of a success: it counts unless something failed since `seen`.
+    pub(super) fn note(&self, seen: Seen, due: Tick) {
+        let word = due.as_nanos() >> STEP << STEP | seen.0 & ((1 << STEP) - 1);
+        let _ = self.0.compare_exchange(seen.0, word, AcqRel, Relaxed);
+    }
+
+    /// The note of a failure.
+    pub(super) fn note_failure(&self, due: Tick) {
+        let word = |now: u64| due.as_nanos() >> STEP << STEP | now.wrapping_add(1) & ((1 << STEP) - 1);
+        let _ = self.0.fetch_update(AcqRel, Relaxed, |now| Some(word(now)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_not_forgotten_by_a_success_that_looked_before() {
+        let review = Review::new();
+        assert!(!review.seen().may_be_due());
+        let before = review.seen();
+        review.note_failure(Tick::from_nanos(0));
+        review.note(before, Tick::NEVER);
+        assert!(review.seen().is_due(Tick::from_nanos(0)));
+        review.note(review.seen(), Tick::NEVER);
+        assert!(!review.seen().may_be_due());
+    }
+
+    #[test]
+    fn a_review_is_due_at_its_time_and_not_a_step_before() {
+        let review = Review::new();
+        let due = Tick::from_nanos(1 << 30);
+        review.note_failure(due);
+        assert!(review.seen().may_be_due());
+        assert!(!review.seen().is_due(Tick::from_nanos((1 << 30) - (1 << STEP))));
+        assert!(review.seen().is_due(due));
+    }
+}

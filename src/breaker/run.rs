@@ -1,0 +1,71 @@
+use std::{future::Future, pin::pin};
+
+use crate::{
+    admission::{Admitted, verdict},
+    breaker::Handle,
+    error::{Error, Rejection},
+    outcome::{Classify, OnError},
+    time::Moment,
+};
+
+impl Handle {
+    /// Runs a future behind the breaker. It is not polled when the call is turned away, and the permit is taken when the
+    /// answer is first awaited. An `Err` counts as a failure.
+    ///
+    /// Dropping the answer counts as nothing, or as a failure after
+    /// [`count_cancelled_after`](Config::count_cancelled_after).
+    ///
+    /// ```
+    /// # use mainstay::breaker::{Config, Handle};
+    /// # tokio_test::block_on(async {
+    /// let breaker = Handle::new("user-db", Config::new());
+    /// let user = breaker.run(async { Ok::<_, std::io::Error>("Ada") }).await?;
+    /// # Ok::<(), mainstay::Error<std::io::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] when the call was turned away, [`Error::Inner`] with the future's own error.
+    pub async fn run<F, T, E>(&self, future: F) -> Result<T, Error<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        self.run_with(OnError, future).await
+    }
+
+    /// Like [`run`](Self::run), with a classifier. It sees the future's own error as [`Error::Inner`].
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_with<C, F, T, E>(&self, classify: C, future: F) -> Result<T, Error<E>>
+    where
+        C: Classify<T, Error<E>>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut admitted = Admitted::admit(self, &mut Moment::new())?;
+        let mut future = pin!(future);
+        let result = std::future::poll_fn(|cx| admitted.guard(|| future.as_mut().poll(cx))).await;
+        let result = result.map_err(Error::Inner);
+        admitted.settle(verdict(&classify, result.as_ref()));
+        result
+    }
+
+    /// Like [`run`](Self::run), with a fallback for calls that were turned away. The service's own errors are passed on.
+    ///
+    /// # Errors
+    ///
+    /// The future's own error, or the fallback's.
+    pub async fn run_or_else<F, T, E, G>(&self, future: F, fallback: impl FnOnce(Rejection) -> G) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+        G: Future<Output = Result<T, E>>,
+    {
+        match self.run(future).await {
+            Ok(value) => Ok(value),
+            Err(Error::Inner(error)) => Err(error),
+            Err(Error::Rejected(rejection)) => fallback(rejection).await,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! How a breaker changes its state: always under its lock, always with a new generation, told after the lock.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::task::AbortHandle;
+
+use crate::{
+    breaker::{config::Config, core::Core, probing::Probing, word::Word},
+    name::Name,
+    observe::{Cause, CircuitState, Event, Transition},
+    sync::atomic::Ordering::{Relaxed, Release},
+    time::{Moment, Tick, random, wall},
+    window::Counts,
+};
+
+/// What only transitions and probes touch.
+#[derive(Debug)]
+pub(super) struct Cold {
+    pub(super) config: Config,
+    pub(super) probing: Probing,
+    // Probings that failed since the circuit was last closed.
+    pub(super) failed_probings: u32,
+    // What the window held when the circuit opened.
+    pub(super) at_opening: Counts,
+    pub(super) opened_at: Option<Tick>,
+    pub(super) time_open: Duration,
+    pub(super) last: Option<Last>,
+    // What a circuit that only measures has told already.
+    told: Vec<Cause>,
+    alarm: Option<AbortHandle>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Last {
+    pub(super) from: CircuitState,
+    pub(super) to: CircuitState,
+    pub(super) cause: Cause,
+    pub(super) at: Tick,
+    pub(super) wall: SystemTime,
+}
+
+/// A transition to tell.
+#[derive(Debug)]
+pub(super) struct Notice {
+    from: CircuitState,
+    to: CircuitState,
+    cause: Cause,
+    generation: u64,
+    counts: Counts,
+    open_for: Option<Duration>,
+}
+
+/// Where to, why, and with what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Switch {
+    pub(super) to: CircuitState,
+    pub(super) cause: Cause,
+    pub(super) counts: Counts,
+    pub(super) open_for: Option<Duration>,
+}
+
+impl Cold {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            probing: Probing::default(),
+            failed_probings: 0,
+            at_opening: Counts::default(),
+            opened_at: None,
+            time_open: Duration::ZERO,
+            last: None,
+            told: Vec::new(),
+            alarm: None,
+        }
+    }
+}
+
+impl Notice {
+    pub(super) fn event<'a>(&self, name: &'a Name) -> Event<'a> {
+        Event::Transition(Transition {
+            policy: name.as_str(),
+            from: self.from,
+            to: self.to,
+            cause: self.cause,
+            generation: self.generation,
+            counts: self.counts,
+            open_for: self.open_for,
+        })
+    }
+
+    pub(super) fn log(&self, name: &Name) {
+        let (breaker, from, to, cause) = (name.as_str(), self.from.as_str(), self.to.as_str(), self.cause.as_str());
+        match (self.to, self.open_for) {
+            (CircuitState::Open, Some(open_for)) => {
+                tracing::warn!(breaker, from, to, cause, ?open_for, "circuit breaker opened");
+            }
+            _ => tracing::info!(breaker, from, to, cause, "circuit breaker changed its state"),
+        }
+    }
+}
+
+impl Core {
+    /// Goes to another state. The window starts anew in every generation.
+    pub(super) fn switch(&self, cold: &mut Cold, switch: Switch, now: Tick) -> Notice {
+        let from = self.word();
+        let generation = from.generation() + 1;
+        let Switch { to, cause, counts, open_for } = switch;
+        if let Some(alarm) = cold.alarm.take() {
+            alarm.abort();
+        }
+        self.count_time_open(cold, to, now);
+        match to {
+            CircuitState::Open | CircuitState::ForcedOpen => cold.at_opening = counts,
+            CircuitState::Closed | CircuitState::Disabled | CircuitState::MetricsOnly => cold.failed_probings = 0,
+            CircuitState::HalfOpen => {}
+        }
+        cold.probing.restart();
+        cold.told.clear();
+        cold.last = Some(Last { from: from.state(), to, cause, at: now, wall: wall() });
+        self.window.advance(generation);
+        self.failures_in_a_row.store(0, Relaxed);
+        self.asked_until.store(0, Relaxed);
+        self.note_review_of_new_generation();
+        let reopen_at = open_for.map_or(Tick::NEVER, |period| now + period);
+        self.reopen_at.store(reopen_at.as_nanos(), Release);
+        self.word.store(Word::new(generation, to).0, Release);
+        if to == CircuitState::Open && cold.config.wake_up {
+            cold.alarm = self.set_alarm(reopen_at);
+        }
+        Notice { from: from.state(), to, cause, generation, counts, open_for }
+    }
+
+    /// A predicate may want to open whatever happens; thresholds cannot before something fails.
+    pub(super) fn note_review_of_new_generation(&self) {
+        self.review.note_failure(if self.limits.has_predicate() { Tick::default() } else { Tick::NEVER });
+    }
+
+    fn count_time_open(&self, cold: &mut Cold, to: CircuitState, now: Tick) {
+        if let Some(since) = cold.opened_at.take() {
+            cold.time_open = cold.time_open.saturating_add(now.since(since));
+        }
+        if matches!(to, CircuitState::Open | CircuitState::ForcedOpen) {
+            cold.opened_at = Some(now);
+        }
+    }
+
+    /// A task that turns the circuit half-open on time. It knows the breaker weakly, and none is started where there is no
+    /// runtime: the next call or question then does the same.
+    fn set_alarm(&self, at: Tick) -> Option<AbortHandle> {
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        let (core, at) = (self.me.clone(), at.to_instant()?);
+        let task = runtime.spawn(async move {
+            tokio::time::sleep_until(at).await;
+            if let Some(core) = core.upgrade() {
+                core.look_at_clock(&mut Moment::new());
+            }
+        });
+        Some(task.abort_handle())
+    }
+
+    /// Opens a closed circuit, or tells that it would have. Whether `word` has ended with it.
+    pub(super) fn trip(&self, word: Word, causes: &[Cause], counts: &Counts, now: Tick) -> bool {
+        let mut cold = self.cold.lock();
+        if self.word() != word {
+            return true;
+        }
+        if word.state() == CircuitState::MetricsOnly {
+            let new: Vec<Cause> = causes.iter().copied().filter(|cause| !cold.told.contains(cause)).collect();
+            cold.told.extend(&new);
+            drop(cold);
+            self.tell_would_open(&new, counts);
+            return false;
+        }
+        let Some(&cause) = causes.first() else { return false };
+        let open_for =
+            self.asked_period(&cold.config, now).unwrap_or_else(|| cold.config.open_period().after(0, random()));
+        let switch = Switch { to: CircuitState::Open, cause, counts: *counts, open_for: Some(open_for) };
+        let notice = self.switch(&mut cold, switch, now);
+        drop(cold);
+        self.publish(Some(notice));
+        true
+    }
+
+    fn tell_would_open(&self, causes: &[Cause], counts: &Counts) {
+        for &cause in causes {
+            let (breaker, why) = (self.name.as_str(), cause.as_str());
+            tracing::warn!(breaker, cause = why, "circuit breaker would have opened, but only measures");
+            self.sink.tell(&self.name, || Event::WouldOpen { policy: self.name.as_str(), cause, counts: *counts });
+        }
+    }
+
+    /// Looks whether the open period is over, so that nobody is told "open" after it.
+    pub(super) fn look_at_clock(&self, now: &mut Moment) -> Word {
+        let word = self.word();
+        if word.state() != CircuitState::Open {
+            return word;
+        }
+        let notice = {
+            let mut cold = self.cold.lock();
+            self.turn_half_open_if_due(&mut cold, now.tick())
+        };
+        self.publish(notice);
+        self.word()
+    }
+
+    /// An open circuit admits again at exactly the end of its period.
+    pub(super) fn turn_half_open_if_due(&self, cold: &mut Cold, now: Tick) -> Option<Notice> {
+        let due = self.word().state() == CircuitState::Open && now.as_nanos() >= self.reopen_at.load(Relaxed);
+        let switch = Switch {
+            to: CircuitState::HalfOpen,
+            cause: Cause::OpenPeriodOver,
+            counts: cold.at_opening,
+            open_for: None,
+        };
+        due.then(|| self.switch(cold, switch, now))
+    }
+
+    pub(super) fn close_after_probes(&self, cold: &mut Cold, now: Tick) -> Notice {
+        let counts = cold.probing.results();
+        let switch = Switch { to: CircuitState::Closed, cause: Cause::ProbesSucceeded, counts, open_for: None };
+        self.switch(cold, switch, now)
+    }
+
+    pub(super) fn reopen(&self, cold: &mut Cold, now: Tick) -> Notice {
+        cold.failed_probings = cold.failed_probings.saturating_add(1);
+        let counts = cold.probing.results();
+        let usual = || cold.config.open_period().after(cold.failed_probings, random());
+        let open_for = Some(self.asked_period(&cold.config, now).unwrap_or_else(usual));
+        self.switch(cold, Switch { to: CircuitState::Open, cause: Cause::ProbesFailed, counts, open_for }, now)
+    }
+}

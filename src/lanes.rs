@@ -1,0 +1,233 @@
+//! One copy of a counter per thread, so that no two threads write the same cache line.
+//!
+//! A thread takes a seat when it first counts something and leaves it when it ends. A seat below the number of lanes
+//! makes the thread the only writer of that lane: it counts with a plain load and store, a tenth of the price of an
+//! atomic addition. The threads that found no such seat share one more lane and count there with atomic additions.
+//!
+//! The rejected design is one atomic counter with padding: exact as well, but every record then waits for the cache line
+//! to travel from core to core.
+
+use std::{cell::Cell, fmt};
+
+use parking_lot::Mutex;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// A thread's place among the [lanes](Lanes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat(u32);
+
+impl Seat {
+    /// The seat of all threads that have none of their own.
+    pub const SHARED: Self = Self(u32::MAX);
+
+    /// A seat by number. Only for tests and models that play several threads; two threads that use one number at a
+    /// time lose counts.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The seat of this thread, taken now if it has none yet.
+    #[inline]
+    #[must_use]
+    pub fn here() -> Self {
+        match SEAT.try_with(Cell::get) {
+            Ok(UNSEATED) | Err(_) => take_seat(),
+            Ok(seat) => Self(seat),
+        }
+    }
+}
+
+const UNSEATED: u32 = u32::MAX - 1;
+
+thread_local! {
+    static SEAT: Cell<u32> = const { Cell::new(UNSEATED) };
+    // Apart from SEAT because a thread-local with a destructor costs a check at every use.
+    static OCCUPIED: Occupied = Occupied::take();
+}
+
+static FREE: Mutex<Seats> = Mutex::new(Seats { next: 0, left: Vec::new() });
+
+struct Seats {
+    next: u32,
+    left: Vec<u32>,
+}
+
+struct Occupied(u32);
+
+impl Occupied {
+    fn take() -> Self {
+        let mut seats = FREE.lock();
+        let seat = seats.left.pop().unwrap_or_else(|| {
+            let seat = seats.next;
+            seats.next = (seat + 1).min(UNSEATED - 1);
+            seat
+        });
+        Self(seat)
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        // Destructors of other thread-locals may still count something: they do it on the shared lane, since the next
+        // thread may sit here from now on. The lock orders the writes of the two.
+        let _ = SEAT.try_with(|seat| seat.set(Seat::SHARED.0));
+        FREE.lock().left.push(self.0);
+    }
+}
+
+#[cold]
+fn take_seat() -> Seat {
+    let Ok(seat) = OCCUPIED.try_with(|occupied| occupied.0) else { return Seat::SHARED };
+    let _ = SEAT.try_with(|cell| cell.set(seat));
+    Seat(seat)
+}
+
+/// How many lanes have one owner: a thread on every core, and the one that started them.
+fn owned_lanes() -> usize {
+    use std::sync::OnceLock;
+    static LANES: OnceLock<usize> = OnceLock::new();
+    *LANES.get_or_init(|| std::thread::available_parallelism().map_or(4, usize::from).min(64) + 1)
+}
+
+/// A `T` for every core, made when a thread first needs it, and one that all further threads share.
+pub(crate) struct Lanes<T> {
+    owned: Box<[Lazy<T>]>,
+    shared: Lazy<T>,
+}
+
+/// A lane and the way to write it.
+#[derive(Debug)]
+pub(crate) struct Lane<'a, T> {
+    pub(crate) at: &'a T,
+    pub(crate) writer: Writer,
+}
+
+/// How a lane may be written: by one thread, or by many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writer {
+    Only,
+    OneOfMany,
+}
+
+impl Writer {
+    /// Adds, wrapping around.
+    #[inline]
+    pub(crate) fn add(self, cell: &AtomicU64, n: u64) {
+        match self {
+            Self::Only => cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed),
+            Self::OneOfMany => {
+                cell.fetch_add(n, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl<T> Lanes<T> {
+    pub(crate) fn new(make: impl Fn() -> T) -> Self {
+        Self::with_owned(owned_lanes(), make)
+    }
+
+    pub(crate) fn with_owned(owned: usize, make: impl Fn() -> T) -> Self {
+        Self { owned: (0..owned).map(|_| Lazy::new(&make)).collect(), shared: Lazy::new(&make) }
+    }
+
+    /// The lane of a seat.
+    #[inline]
+    pub(crate) fn get(&self, seat: Seat, make: impl Fn() -> T) -> Lane<'_, T> {
+        match self.owned.get(seat.0 as usize) {
+            Some(lane) => Lane { at: lane.get_or_init(make), writer: Writer::Only },
+            None => Lane { at: self.shared.get_or_init(make), writer: Writer::OneOfMany },
+        }
+    }
+
+    /// The lanes in use.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.owned.iter().chain([&self.shared]).filter_map(Lazy::get)
+    }
+
+    /// Bytes on the heap, of which a lane in use takes `each`.
+    pub(crate) fn heap_size(&self, each: usize) -> usize {
+        size_of_val(&*self.owned) + self.iter().count() * each
+    }
+}
+
+impl<T> fmt::Debug for Lanes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes").field("in_use", &self.iter().count()).finish_non_exhaustive()
+    }
+}
+
+/// Alone on its cache lines: two, because processors fetch them in pairs.
+#[repr(align(128))]
+struct Padded<T>(T);
+
+#[cfg(not(mainstay_loom))]
+struct Lazy<T>(std::sync::OnceLock<Box<Padded<T>>>);
+
+#[cfg(not(mainstay_loom))]
+impl<T> Lazy<T> {
+    fn new(_make: &impl Fn() -> T) -> Self {
+        Self(std::sync::OnceLock::new())
+    }
+
+    #[inline]
+    fn get_or_init(&self, make: impl Fn() -> T) -> &T {
+        &self.0.get_or_init(|| Box::new(Padded(make()))).0
+    }
+
+    fn get(&self) -> Option<&T> {
+        self.0.get().map(|lane| &lane.0)
+    }
+}
+
+/// Loom has no `OnceLock`: its lanes are there from the start.
+#[cfg(mainstay_loom)]
+struct Lazy<T>(Box<Padded<T>>);
+
+#[cfg(mainstay_loom)]
+impl<T> Lazy<T> {
+    fn new(make: &impl Fn() -> T) -> Self {
+        Self(Box::new(Padded(make())))
+    }
+
+    fn get_or_init(&self, _make: impl Fn() -> T) -> &T {
+        &self.0.0
+    }
+
+    fn get(&self) -> Option<&T> {
+        Some(&self.0.0)
+    }
+}
+
+#[cfg(all(test, not(mainstay_loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_ends_leaves_its_seat_and_no_count_is_lost() {
+        let lanes = Arc::new(Lanes::with_owned(2, || AtomicU64::new(0)));
+        for _ in 0..50 {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    let lanes = Arc::clone(&lanes);
+                    std::thread::spawn(move || {
+                        for _ in 0..1_000 {
+                            let lane = lanes.get(Seat::here(), || AtomicU64::new(0));
+                            lane.writer.add(lane.at, 1);
+                        }
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        }
+        let total: u64 = lanes.iter().map(|lane| lane.load(Ordering::Relaxed)).sum();
+        assert_eq!(total, 50 * 4 * 1_000);
+        assert_eq!(Seat::here(), Seat::here());
+        assert_ne!(Seat::here(), Seat::SHARED);
+    }
+}

@@ -1,0 +1,18 @@
+//! stub
+pub mod admission;
+pub mod breaker;
+mod error;
+mod lanes;
+mod name;
+pub mod observe;
+mod outcome;
+mod settings;
+mod sync;
+pub mod time;
+mod waiters;
+pub mod window;
+
+pub use error::{BoxError, CarryRejection, Error, Reason, Rejection};
+pub use name::Name;
+pub use outcome::{Classify, OnError, Outcome, classify_error, classify_fn};
+pub use settings::ConfigError;

@@ -1,0 +1,149 @@
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{error::Rejection, window::Counts};
+
+/// The state of a circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CircuitState {
+    /// Calls go through and are counted.
+    Closed,
+    /// Calls are rejected until the open period is over.
+    Open,
+    /// A few probes go through; their results decide.
+    HalfOpen,
+    /// Calls are rejected until somebody says otherwise.
+    ForcedOpen,
+    /// Calls go through and nothing is counted.
+    Disabled,
+    /// Calls go through and are counted; the circuit tells when it would have opened, and does not.
+    MetricsOnly,
+}
+
+impl CircuitState {
+    /// The state in `snake_case`, for logs, labels and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+            Self::MetricsOnly => "metrics_only",
+        }
+    }
+}
+
+impl fmt::Display for CircuitState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a circuit changed its state.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Too many failures in a row.
+    ConsecutiveFailures,
+    /// The failure rate reached its threshold.
+    FailureRate,
+    /// The slow-call rate reached its threshold.
+    SlowRate,
+    /// The custom predicate said so.
+    Predicate,
+    /// The open period is over.
+    OpenPeriodOver,
+    /// A probe failed, or too many of them did.
+    ProbesFailed,
+    /// The probes succeeded.
+    ProbesSucceeded,
+    /// Somebody asked for it.
+    Manual,
+    /// A saved state was restored.
+    Restored,
+}
+
+impl Cause {
+    /// The cause in `snake_case`, for logs, labels and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConsecutiveFailures => "consecutive_failures",
+            Self::FailureRate => "failure_rate",
+            Self::SlowRate => "slow_rate",
+            Self::Predicate => "predicate",
+            Self::OpenPeriodOver => "open_period_over",
+            Self::ProbesFailed => "probes_failed",
+            Self::ProbesSucceeded => "probes_succeeded",
+            Self::Manual => "manual",
+            Self::Restored => "restored",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A circuit went from one state to another.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct Transition<'a> {
+    /// The breaker.
+    pub policy: &'a str,
+    /// The state before.
+    pub from: CircuitState,
+    /// The state since.
+    pub to: CircuitState,
+    /// Why.
+    pub cause: Cause,
+    /// Counts the transitions of this breaker: observers on several threads can put them in order.
+    pub generation: u64,
+    /// What the window held when it was decided.
+    pub counts: Counts,
+    /// How long the circuit will stay open; none when it is not open, or until somebody says otherwise.
+    pub open_for: Option<Duration>,
+}
+
+/// Something rare that happened to a policy.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub enum Event<'a> {
+    /// A circuit changed its state.
+    Transition(Transition<'a>),
+    /// A circuit that only measures would have opened. Told once for each cause, until it is reset.
+    WouldOpen {
+        /// The breaker.
+        policy: &'a str,
+        /// Why it would have opened.
+        cause: Cause,
+        /// What the window held.
+        counts: Counts,
+    },
+    /// A call was turned away.
+    Rejected(&'a Rejection),
+    /// A result came after its generation was over, or after its probe was taken back, and was not counted.
+    Stale {
+        /// The breaker.
+        policy: &'a str,
+    },
+}
+
+impl Event<'_> {
+    /// The policy it happened to.
+    #[must_use]
+    pub fn policy(&self) -> &str {
+        match self {
+            Self::Transition(change) => change.policy,
+            Self::WouldOpen { policy, .. } | Self::Stale { policy } => policy,
+            Self::Rejected(rejection) => rejection.policy(),
+        }
+    }
+}

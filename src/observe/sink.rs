@@ -1,0 +1,77 @@
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::RwLock;
+
+use crate::{name::Name, observe::Event};
+
+/// Hears of the rare things that happen to a policy.
+///
+/// A closure over `&Event<'_>` is one, and so is `()`, which does nothing.
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened.
+    fn on_event(&self, event: &Event<'_>);
+}
+
+impl Observer for () {
+    fn on_event(&self, _event: &Event<'_>) {}
+}
+
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for F {
+    fn on_event(&self, event: &Event<'_>) {
+        self(event);
+    }
+}
+
+/// The observers of one policy.
+#[derive(Default)]
+pub(crate) struct Sink {
+    any: AtomicBool,
+    observers: RwLock<Arc<[Arc<Seat>]>>,
+}
+
+struct Seat {
+    observer: Box<dyn Observer>,
+    panicked: AtomicBool,
+}
+
+impl Sink {
+    pub(crate) fn add(&self, observer: impl Observer) {
+        let seat = Arc::new(Seat { observer: Box::new(observer), panicked: AtomicBool::new(false) });
+        let mut observers = self.observers.write();
+        *observers = observers.iter().cloned().chain([seat]).collect();
+        self.any.store(true, Relaxed);
+    }
+
+    /// Tells every observer, if there are any; the event is only made then.
+    #[inline]
+    pub(crate) fn tell<'a>(&self, policy: &Name, event: impl FnOnce() -> Event<'a>) {
+        if self.any.load(Relaxed) {
+            self.tell_all(policy, &event());
+        }
+    }
+
+    #[cold]
+    fn tell_all(&self, policy: &Name, event: &Event<'_>) {
+        // A copy, so that an observer may add observers.
+        let observers = Arc::clone(&self.observers.read());
+        for seat in observers.iter().filter(|seat| !seat.panicked.load(Relaxed)) {
+            if catch_unwind(AssertUnwindSafe(|| seat.observer.on_event(event))).is_err() {
+                seat.panicked.store(true, Relaxed);
+                tracing::error!(policy = policy.as_str(), "an observer panicked and is told nothing more");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("observers", &self.observers.read().len()).finish()
+    }
+}

@@ -1,0 +1,89 @@
+//! What a finished call means: [`Outcome`], and who decides it: [`Classify`].
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::error::CarryRejection;
+
+/// What a call says about the service behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The service did its work.
+    Success,
+    /// The service failed.
+    Failure,
+    /// The call says nothing about the service: a bad request, say, or a rejection by another policy.
+    Ignored,
+}
+
+/// Decides what a result means, for results of any type.
+///
+/// [`OnError`] is the default and needs to know nothing of the types. A closure can decide too, through
+/// [`classify_fn`]:
+///
+/// ```
+/// use mainstay::{Outcome, classify_fn};
+///
+/// struct Row(Option<String>);
+/// enum DbError { Gone, BadQuery }
+///
+/// let by_kind = classify_fn(|result: Result<&Row, &DbError>| match result {
+///     Ok(_) => Outcome::Success,
+///     Err(DbError::BadQuery) => Outcome::Ignored,
+///     Err(DbError::Gone) => Outcome::Failure,
+/// });
+/// ```
+///
+/// A classifier that panics counts as [`Outcome::Failure`]; the caller still gets its result.
+pub trait Classify<T, E> {
+    /// What this result means.
+    fn classify(&self, result: Result<&T, &E>) -> Outcome;
+
+    /// How long the service asks to be left alone, where the result says so (`Retry-After`).
+    fn retry_after(&self, result: Result<&T, &E>) -> Option<Duration> {
+        let _ = result;
+        None
+    }
+}
+
+impl<T, E, F: Fn(Result<&T, &E>) -> Outcome> Classify<T, E> for F {
+    fn classify(&self, result: Result<&T, &E>) -> Outcome {
+        self(result)
+    }
+}
+
+/// Gives a closure the signature of a classifier, so that the compiler need not be told it.
+pub fn classify_fn<T, E, F: Fn(Result<&T, &E>) -> Outcome>(classify: F) -> F {
+    classify
+}
+
+/// The default classifier: `Ok` is a success, `Err` a failure.
+///
+/// A rejection by another layer of this crate is not the service's failure and is ignored, except for a time-out,
+/// which is: the service was called and did not answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnError;
+
+impl<T, E: CarryRejection> Classify<T, E> for OnError {
+    #[inline]
+    fn classify(&self, result: Result<&T, &E>) -> Outcome {
+        match result {
+            Ok(_) => Outcome::Success,
+            Err(error) => classify_error(error),
+        }
+    }
+
+    fn retry_after(&self, result: Result<&T, &E>) -> Option<Duration> {
+        result.err()?.rejection()?.retry_after()
+    }
+}
+
+/// What an error says about the service: a failure, unless it is another policy's rejection.
+pub fn classify_error<E: CarryRejection>(error: &E) -> Outcome {
+    match error.rejection() {
+        Some(rejection) if !rejection.reason().blames_service() => Outcome::Ignored,
+        _ => Outcome::Failure,
+    }
+}

@@ -1,0 +1,149 @@
+//! The only clock of the crate.
+//!
+//! It follows [`tokio::time::pause`] and [`tokio::time::advance`], works without a runtime, never runs backwards inside
+//! one runtime, and its arithmetic saturates: no jump of the clock and no configured duration can make it panic.
+
+#![allow(clippy::disallowed_methods, reason = "this is the one place that reads clocks")]
+
+use std::{
+    ops::{Add, Sub},
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+
+/// A point in time: nanoseconds since a moment before the process first asked. 64 bits last for 584 years.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Tick(u64);
+
+impl Tick {
+    /// The last tick there is: never.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The tick that many nanoseconds after the first.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the first tick.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The present, by tokio's clock.
+    #[must_use]
+    pub fn now() -> Self {
+        let now = tokio::time::Instant::now().into_std();
+        Self(nanos(now.saturating_duration_since(epoch())))
+    }
+
+    /// Nanoseconds from `earlier` to this tick, none if `earlier` is later.
+    #[must_use]
+    pub const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The time from `earlier` to this tick, none if `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.nanos_since(earlier))
+    }
+
+    /// The instant to hand to a timer of tokio, `None` when it lies beyond what the platform can say.
+    pub(crate) fn to_instant(self) -> Option<tokio::time::Instant> {
+        epoch().checked_add(Duration::from_nanos(self.0)).map(tokio::time::Instant::from_std)
+    }
+}
+
+impl Add<Duration> for Tick {
+    type Output = Self;
+
+    fn add(self, later: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(later)))
+    }
+}
+
+impl Sub<Duration> for Tick {
+    type Output = Self;
+
+    fn sub(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(earlier)))
+    }
+}
+
+/// A duration in whole nanoseconds, all ones when it is longer than 584 years.
+#[must_use]
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    // `as_nanos` is 128-bit arithmetic; this is on the path of every call.
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
+}
+
+/// The first tick. It lies before the first question, because a runtime whose clock was paused before that question
+/// would else be in the past, where all its instants are one.
+fn epoch() -> std::time::Instant {
+    static EPOCH: OnceLock<std::time::Instant> = OnceLock::new();
+    *EPOCH.get_or_init(|| {
+        let now = std::time::Instant::now();
+        [86_400, 3_600, 60, 1].into_iter().find_map(|s| now.checked_sub(Duration::from_secs(s))).unwrap_or(now)
+    })
+}
+
+/// The present, read at most once: everything that happens to one call in one poll shares one reading of the clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moment(Option<Tick>);
+
+impl Moment {
+    /// A moment that has not been read yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// The tick of this moment; the first question reads the clock.
+    pub fn tick(&mut self) -> Tick {
+        *self.0.get_or_insert_with(Tick::now)
+    }
+}
+
+impl From<Tick> for Moment {
+    fn from(tick: Tick) -> Self {
+        Self(Some(tick))
+    }
+}
+
+/// The wall clock, for dates in headers and for "when" in snapshots; never for a decision about waiting.
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// A number from 0 up to but not including 1, for jitter.
+pub(crate) fn random() -> f64 {
+    rand::random()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn ticks_follow_the_paused_clock() {
+        let start = Tick::now();
+        assert_eq!(Tick::now(), start);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(Tick::now().since(start), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(Tick::NEVER + Duration::MAX, Tick::NEVER);
+        assert_eq!(Tick::from_nanos(3) - Duration::MAX, Tick::default());
+        assert_eq!(Tick::default().since(Tick::NEVER), Duration::ZERO);
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+        assert!(Tick::now().to_instant().is_some());
+        let _ = Tick::NEVER.to_instant();
+    }
+}

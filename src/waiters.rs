@@ -1,0 +1,118 @@
+//! Tasks that wait for a policy to change its mind: each is woken once, all of them, on time.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Waker},
+};
+
+use parking_lot::Mutex;
+
+use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// The tasks that wait. Looking whether there are any costs one load.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waiters(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: AtomicU64,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    next: u64,
+    wakers: Vec<(u64, Waker)>,
+}
+
+/// One task's place among the waiters, left when dropped.
+#[derive(Default)]
+pub(crate) struct Place(Option<(Waiters, u64)>);
+
+impl Waiters {
+    /// Wakes all that wait; they leave their places.
+    pub(crate) fn wake_all(&self) {
+        if self.0.waiting.load(SeqCst) == 0 {
+            return;
+        }
+        let wakers = {
+            let mut queue = self.0.queue.lock();
+            self.0.waiting.store(0, SeqCst);
+            std::mem::take(&mut queue.wakers)
+        };
+        // Outside the lock: a waker may run the task right here.
+        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+impl Place {
+    /// Waits in this place, whatever it waited for before. The caller looks again whether it still has to wait, since
+    /// what it waits for may have come just before.
+    pub(crate) fn wait(&mut self, waiters: &Waiters, cx: &Context<'_>) {
+        if let Some((same, id)) = &self.0 {
+            if Arc::ptr_eq(&same.0, &waiters.0) {
+                let mut queue = same.0.queue.lock();
+                if let Some((_, waker)) = queue.wakers.iter_mut().find(|(waiting, _)| waiting == id) {
+                    waker.clone_from(cx.waker());
+                    return;
+                }
+            }
+        }
+        self.leave();
+        let mut queue = waiters.0.queue.lock();
+        let id = queue.next;
+        queue.next += 1;
+        queue.wakers.push((id, cx.waker().clone()));
+        waiters.0.waiting.store(queue.wakers.len() as u64, SeqCst);
+        self.0 = Some((waiters.clone(), id));
+    }
+
+    /// Waits no more.
+    pub(crate) fn leave(&mut self) {
+        let Some((waiters, id)) = self.0.take() else { return };
+        let mut queue = waiters.0.queue.lock();
+        if let Some(at) = queue.wakers.iter().position(|(waiting, _)| *waiting == id) {
+            let left = queue.wakers.swap_remove(at);
+            waiters.0.waiting.store(queue.wakers.len() as u64, SeqCst);
+            drop(queue);
+            drop(left);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Place").field(&self.0.as_ref().map(|(_, id)| id)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_waiter_is_woken_once_and_one_that_left_is_not() {
+        let waiters = Waiters::default();
+        let mut tasks: Vec<_> = (0..3).map(|_| (tokio_test::task::spawn(()), Place::default())).collect();
+        for (task, place) in &mut tasks {
+            task.enter(|cx, _| place.wait(&waiters, cx));
+            task.enter(|cx, _| place.wait(&waiters, cx));
+        }
+        assert_eq!(waiters.0.queue.lock().wakers.len(), 3);
+        tasks[1].1.leave();
+        waiters.wake_all();
+        let woken: Vec<bool> = tasks.iter().map(|(task, _)| task.is_woken()).collect();
+        assert_eq!(woken, [true, false, true]);
+        let (task, place) = &mut tasks[0];
+        task.enter(|cx, _| place.wait(&waiters, cx));
+        drop(tasks);
+        assert_eq!(waiters.0.waiting.load(SeqCst), 0);
+    }
+}

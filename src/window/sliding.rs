@@ -1,0 +1,75 @@
+use crate::{
+    lanes::Seat,
+    time::{Moment, Tick},
+    window::{CountWindow, Counts, Kind, TimeWindow, time::Entry},
+};
+
+/// A window of either kind.
+#[derive(Debug)]
+pub enum SlidingWindow {
+    /// The last so many calls.
+    Count(CountWindow),
+    /// The calls of the last so much time.
+    Time(TimeWindow),
+}
+
+impl SlidingWindow {
+    /// Counts one call in `epoch`. Only a time window reads the clock of `now`.
+    ///
+    /// Returns whether it was counted: a record of another epoch than the window's is not.
+    #[inline]
+    pub fn record(&self, now: &mut Moment, epoch: u64, kind: Kind) -> bool {
+        match self {
+            Self::Count(window) => window.record(epoch, kind),
+            Self::Time(window) => window.record(now.tick(), epoch, kind),
+        }
+    }
+
+    /// Counts many calls of one kind at once, when a saved window is restored. A count window keeps what fits.
+    pub fn record_many(&self, now: &mut Moment, epoch: u64, kind: Kind, calls: u64) {
+        match self {
+            Self::Count(window) => {
+                let calls = calls.min(window.size() as u64);
+                (0..calls).for_each(|_| {
+                    window.record(epoch, kind);
+                });
+            }
+            Self::Time(window) => {
+                window.add(Seat::here(), Entry { at: now.tick().as_nanos(), epoch, kind, calls });
+            }
+        }
+    }
+
+    /// What the window holds.
+    #[must_use]
+    pub fn counts(&self, now: &mut Moment) -> Counts {
+        match self {
+            Self::Count(window) => window.counts(),
+            Self::Time(window) => window.counts(now.tick()),
+        }
+    }
+
+    /// Empties the window and moves it to a later epoch. Epochs only grow; an earlier one is ignored.
+    pub fn advance(&self, epoch: u64) {
+        match self {
+            Self::Count(window) => window.advance(epoch),
+            Self::Time(window) => window.advance(epoch),
+        }
+    }
+
+    /// When counts may next drop out without any call: never for a count window, at the end of the bucket for a time
+    /// window.
+    pub(crate) fn next_slide(&self, now: &mut Moment) -> Tick {
+        match self {
+            Self::Count(_) => Tick::NEVER,
+            Self::Time(window) => window.bucket_end(now.tick()),
+        }
+    }
+
+    pub(crate) fn heap_size(&self) -> usize {
+        match self {
+            Self::Count(window) => window.heap_size(),
+            Self::Time(window) => window.heap_size(),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+use std::time::Duration;
+
+use crate::{
+    lanes::{Lane, Lanes, Seat, Writer},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+    time::{Tick, nanos},
+    window::{Counts, Kind},
+};
+
+/// The calls of the last so much time, in buckets.
+///
+/// The window is as long as was asked for, cut into buckets of equal length; with the passing of each bucket's length the
+/// oldest bucket drops out whole. So it holds the calls of the present bucket and of the `buckets - 1` before it. Cutting
+/// finer costs memory (32 bytes a bucket for each thread that records), not time.
+///
+/// Idle gaps of any length cost nothing. Time that runs backwards is clamped: the call counts in the newest bucket its
+/// thread has seen. A bucket holds up to 2^40 calls of one kind a thread, and then stays there.
+#[derive(Debug)]
+pub struct TimeWindow {
+    // Nanoseconds in a bucket.
+    width: u64,
+    buckets: u64,
+    epoch: AtomicU64,
+    lanes: Lanes<Ring>,
+}
+
+/// So many calls of one kind, at a time in an epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) at: u64,
+    pub(super) epoch: u64,
+    pub(super) kind: Kind,
+    pub(super) calls: u64,
+}
+
+/// One thread's buckets.
+///
+/// A bucket is numbered from 1 on, over all epochs: a new epoch leaves out as many numbers as there are buckets, so that
+/// emptying a window is the same as an idle gap, and costs nothing.
+#[derive(Debug)]
+struct Ring {
+    // The newest bucket written, 0 for none.
+    newest: AtomicU64,
+    // The present bucket's bounds, place and epoch, for the one owner of a ring: they save it two divisions a record.
+    from: AtomicU64,
+    until: AtomicU64,
+    slot: AtomicU64,
+    epoch: AtomicU64,
+    words: Box<[Line]>,
+}
+
+/// Two buckets of four kinds: 64 bytes, so that no other allocation shares the cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Line([AtomicU64; 8]);
+
+/// A word is a count and the low bits of the bucket's number, so that a reader tells a count of this bucket from what an
+/// old one left behind in the same place, in a single load. The number's other bits are in `Ring::newest`: no word
+/// older than the ring's length outlives a move to a newer bucket, so the low bits cannot mean two buckets.
+mod word {
+    pub(super) const COUNT_BITS: u32 = 40;
+    pub(super) const MOST: u64 = (1 << COUNT_BITS) - 1;
+    const TAG: u64 = u64::MAX >> COUNT_BITS;
+
+    /// How many buckets the word is older than bucket `number`; a newer word seems very old.
+    pub(super) fn age(word: u64, number: u64) -> u64 {
+        number.wrapping_sub(word >> COUNT_BITS) & TAG
+    }
+
+    /// The word with `n` more in bucket `number`.
+    pub(super) fn add(word: u64, number: u64, n: u64) -> u64 {
+        let count = if age(word, number) == 0 { word & MOST } else { 0 };
+        (number & TAG) << COUNT_BITS | count.saturating_add(n).min(MOST)
+    }
+}
+
+impl Ring {
+    fn new(buckets: u64) -> Self {
+        let lines = buckets.div_ceil(2);
+        Self {
+            newest: AtomicU64::new(0),
+            from: AtomicU64::new(1),
+            until: AtomicU64::new(0),
+            slot: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            words: (0..lines).map(|_| Line(std::array::from_fn(|_| AtomicU64::new(0)))).collect(),
+        }
+    }
+
+    fn word(&self, slot: u64, kind: usize) -> &AtomicU64 {
+        &self.words[(slot / 2) as usize].0[(slot % 2) as usize * 4 + kind]
+    }
+}
+
+impl TimeWindow {
+    /// A window of this length, cut into that many buckets.
+    ///
+    /// A length below one nanosecond a bucket is taken as one nanosecond a bucket, and no buckets as one: settings are
+    /// checked where they are read.
+    #[must_use]
+    pub fn new(length: Duration, buckets: u32) -> Self {
+        Self::with_lanes(length, buckets, |make| Lanes::new(make))
+    }
+
+    /// A window with a fixed number of lanes that have one owner, for models of threads.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_seats(length: Duration, buckets: u32, seats: usize) -> Self {
+        Self::with_lanes(length, buckets, |make| Lanes::with_owned(seats, make))
+    }
+
+    fn with_lanes(length: Duration, buckets: u32, lanes: impl FnOnce(&dyn Fn() -> Ring) -> Lanes<Ring>) -> Self {
+        let buckets = u64::from(buckets.max(1));
+        let width = nanos(length).div_ceil(buckets).max(1);
+        Self { width, buckets, epoch: AtomicU64::new(0), lanes: lanes(&|| Ring::new(buckets)) }
+    }
+
+    /// The length of the window, rounded up to whole buckets.
+    #[must_use]
+    pub const fn length(&self) -> Duration {
+        Duration::from_nanos(self.width.saturating_mul(self.buckets))
+    }
+
+    /// Counts one call at a time in an epoch. Returns whether it was counted: a record of another epoch is not.
+    #[inline]
+    pub fn record(&self, at: Tick, epoch: u64, kind: Kind) -> bool {
+        self.add(Seat::here(), Entry { at: at.as_nanos(), epoch, kind, calls: 1 })
+    }
+
+    /// Counts a call on the lane of a seat.
+    #[doc(hidden)]
+    pub fn record_in(&self, seat: Seat, at: Tick, epoch: u64, kind: Kind) -> bool {
+        self.add(seat, Entry { at: at.as_nanos(), epoch, kind, calls: 1 })
+    }
+
+    #[inline]
+    pub(super) fn add(&self, seat: Seat, entry: Entry) -> bool {
+        let Entry { at, epoch, kind, calls } = entry;
+        if self.epoch.load(Acquire) != epoch {
+            return false;
+        }
+        let Lane { at: ring, writer } = self.lanes.get(seat, || Ring::new(self.buckets));
+        match writer {
+            Writer::Only => {
+                let here = ring.from.load(Relaxed) <= at && at < ring.until.load(Relaxed);
+                if !here || ring.epoch.load(Relaxed) != epoch {
+                    self.move_to(ring, at, epoch);
+                }
+                let newest = ring.newest.load(Relaxed);
+                let word = ring.word(ring.slot.load(Relaxed), kind as usize);
+                word.store(word::add(word.load(Relaxed), newest, calls), Relaxed);
+                true
+            }
+            Writer::OneOfMany => self.add_shared(ring, entry),
+        }
+    }
+
+    fn number(&self, at: u64, epoch: u64) -> u64 {
+        (at / self.width).wrapping_add(epoch.wrapping_mul(self.buckets + 1)).wrapping_add(1)
+    }
+
+    /// The owner of a ring goes on to the bucket of `at`.
+    #[cold]
+    fn move_to(&self, ring: &Ring, at: u64, epoch: u64) {
+        let newest = ring.newest.load(Relaxed);
+        let mut number = self.number(at, epoch);
+        if ring.epoch.load(Relaxed) != epoch {
+            // Should time have run back further than the epochs are apart, the old epoch's buckets are left all the same.
+            number = number.max(newest + self.buckets);
+            ring.epoch.store(epoch, Relaxed);
+        }
+        if number > newest {
+            let start = at - at % self.width;
+            ring.from.store(start, Relaxed);
+            ring.until.store(start.saturating_add(self.width), Relaxed);
+            ring.slot.store(number % self.buckets, Relaxed);
+            self.forget(ring, newest, number, |word, _| word.store(0, Relaxed));
+            // Release: who sees this number sees the words of older buckets gone.
+            ring.newest.store(number, Release);
+        }
+    }
+
+    fn add_shared(&self, ring: &Ring, Entry { at, epoch, kind, calls }: Entry) -> bool {
+        let mut number = self.number(at, epoch);
+        let newest = ring.newest.fetch_max(number, AcqRel);
+        if number > newest {
+            self.forget(ring, newest, number, |word, number| {
+                // Others may be here before us: only what is too old goes.
+                let _ = word.fetch_update(Relaxed, Relaxed, |w| (word::age(w, number) >= self.buckets).then_some(0));
+            });
+        } else if self.epoch.load(Acquire) != epoch {
+            // The ring went on to a newer epoch since we looked.
+            return false;
+        } else {
+            number = newest;
+        }
+        let word = ring.word(number % self.buckets, kind as usize);
+        let _ = word.fetch_update(Relaxed, Relaxed, |w| Some(word::add(w, number, calls)));
+        true
+    }
+
+    /// Clears the buckets that a ring passes on its way from one bucket to a newer one.
+    fn forget(&self, ring: &Ring, from: u64, to: u64, clear: impl Fn(&AtomicU64, u64)) {
+        for passed in 0..(to - from).min(self.buckets) {
+            let slot = (to - passed) % self.buckets;
+            (0..Kind::ALL.len()).for_each(|kind| clear(ring.word(slot, kind), to));
+        }
+    }
+
+    /// What the window holds at this time.
+    #[must_use]
+    pub fn counts(&self, at: Tick) -> Counts {
+        let epoch = self.epoch.load(Acquire);
+        let floor = self.number(0, epoch);
+        // A thread may be ahead of us, but not in another epoch.
+        let newest = self.lanes.iter().map(|ring| ring.newest.load(Acquire)).fold(0, u64::max);
+        let newest = newest.max(self.number(at.as_nanos(), epoch));
+        let oldest = newest.saturating_sub(self.buckets - 1).max(floor);
+        let mut sums = [0_u64; 4];
+        for ring in self.lanes.iter() {
+            let written = ring.newest.load(Acquire);
+            if written < oldest {
+                continue;
+            }
+            let mut slot = oldest % self.buckets;
+            for bucket in oldest..=written.min(newest) {
+                for (kind, sum) in sums.iter_mut().enumerate() {
+                    let word = ring.word(slot, kind).load(Relaxed);
+                    if word::age(word, bucket) == 0 {
+                        *sum += word & word::MOST;
+                    }
+                }
+                slot = if slot + 1 == self.buckets { 0 } else { slot + 1 };
+            }
+        }
+        Counts::from_array(sums)
+    }
+
+    /// Empties the window and moves it to a later epoch.
+    pub fn advance(&self, epoch: u64) {
+        self.epoch.fetch_max(epoch, AcqRel);
+    }
+
+    pub(crate) fn bucket_end(&self, at: Tick) -> Tick {
+        let start = at.as_nanos() - at.as_nanos() % self.width;
+        Tick::from_nanos(start.saturating_add(self.width))
+    }
+
+    pub(crate) fn heap_size(&self) -> usize {
+        self.lanes.heap_size(size_of::<Ring>() + self.buckets.div_ceil(2) as usize * size_of::<Line>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Tick {
+        Tick::from_nanos(n * 1_000_000)
+    }
+
+    #[test]
+    fn a_late_record_of_an_earlier_epoch_is_refused() {
+        let window = TimeWindow::new(Duration::from_secs(10), 10);
+        assert!(window.record(ms(1), 0, Kind::Failure));
+        window.advance(3);
+        assert!(!window.record(ms(1), 0, Kind::Failure));
+        assert_eq!(window.counts(ms(1)), Counts::default());
+        assert!(window.record(ms(1), 3, Kind::Success));
+        window.advance(2);
+        assert_eq!(window.counts(ms(1)).calls(), 1);
+    }
+
+    #[test]
+    fn gaps_of_any_length_empty_the_window_and_nothing_comes_back() {
+        for (length, buckets) in [(1, 10), (10_000, 10), (86_400_000 * 7, 3_600), (5, 1)] {
+            let window = TimeWindow::new(Duration::from_millis(length), buckets);
+            let mut at = 0_u64;
+            for gap in [length, 1 << 20, 1 << 24, 1 << 32, (1 << 24) * 100, u64::from(u32::MAX)] {
+                for kind in Kind::ALL {
+                    assert!(window.record(ms(at), 0, kind));
+                }
+                assert_eq!(window.counts(ms(at)).calls(), 4, "{length} {gap}");
+                at += gap.max(length);
+                assert_eq!(window.counts(ms(at)).calls(), 0, "{length} {gap}");
+                // One kind only, so that the other words keep what the bucket left behind.
+                window.record(ms(at), 0, Kind::Success);
+                assert_eq!(window.counts(ms(at)), Counts { success: 1, ..Counts::default() });
+                at += length;
+            }
+        }
+    }
+
+    #[test]
+    fn counts_beyond_32_bits_and_to_the_last_tick() {
+        let window = TimeWindow::new(Duration::from_secs(1), 10);
+        let late = |calls| Entry { at: u64::MAX, epoch: 0, kind: Kind::Failure, calls };
+        for seat in [Seat::here(), Seat::SHARED] {
+            window.add(seat, late(1 << 32));
+            window.add(seat, late(5));
+        }
+        assert_eq!(window.counts(Tick::NEVER).failures(), 2 * ((1 << 32) + 5));
+        window.add(Seat::here(), late(u64::MAX));
+        assert_eq!(window.counts(Tick::NEVER).failures(), word::MOST + (1 << 32) + 5);
+    }
+
+    #[test]
+    fn time_that_runs_backwards_counts_in_the_newest_bucket() {
+        let window = TimeWindow::new(Duration::from_secs(1), 10);
+        for seat in [Seat::here(), Seat::SHARED] {
+            window.record_in(seat, ms(5_000), 0, Kind::Success);
+            window.record_in(seat, ms(10), 0, Kind::Failure);
+        }
+        assert_eq!(window.counts(ms(0)).failures(), 2);
+        assert_eq!(window.counts(ms(5_999)).failures(), 2);
+        assert_eq!(window.counts(ms(6_000)).failures(), 0);
+    }
+}
