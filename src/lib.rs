@@ -2,6 +2,8 @@
 pub mod admission;
 pub mod breaker;
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
 mod lanes;
 mod name;
 pub mod observe;

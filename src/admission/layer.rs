@@ -38,7 +38,7 @@ impl<P: Policy, C> AdmissionLayer<P, C> {
         &self.parts.policy
     }
 
-    #[cfg_attr(not(feature = "http"), allow(dead_code))]
+    #[cfg(feature = "http")]
     pub(crate) fn parts(&self) -> &Arc<Parts<P, C>> {
         &self.parts
     }

@@ -32,6 +32,8 @@ pub use service::Admission;
 
 pub(crate) use guard::{Admitted, Parts, verdict};
 pub(crate) use policy::Sealed;
+#[cfg(feature = "http")]
+pub(crate) use service::Front;
 
 /// A call that runs behind a layer.
 pub(crate) type Running<P, C> = Admitted<std::sync::Arc<Parts<P, C>>>;

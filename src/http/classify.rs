@@ -1,0 +1,139 @@
+use std::{ops::RangeInclusive, time::Duration};
+
+use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::CarryRejection,
+    http::retry_after,
+    outcome::{Classify, OnError, Outcome},
+    settings::{Checks, ConfigError},
+};
+
+/// Decides by the status of a response.
+///
+/// 5xx is a failure, 4xx is ignored (the request was wrong, not the service), everything else is a success. Any status can
+/// be given another meaning. Errors are judged as [`OnError`] does. `Retry-After` is read from failed responses.
+///
+/// ```
+/// use mainstay::{Outcome, http::StatusClassify};
+/// use http::StatusCode;
+///
+/// let classify = StatusClassify::new()
+///     .failure([StatusCode::TOO_MANY_REQUESTS])
+///     .ignore([StatusCode::NOT_IMPLEMENTED]);
+/// assert_eq!(classify.outcome(StatusCode::TOO_MANY_REQUESTS), Outcome::Failure);
+/// assert_eq!(classify.outcome(StatusCode::BAD_GATEWAY), Outcome::Failure);
+/// assert_eq!(classify.outcome(StatusCode::NOT_FOUND), Outcome::Ignored);
+/// ```
+///
+/// From a file: `failure = [429]`, `success = [404]`, `ignore = [501]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Raw", into = "Raw")]
+pub struct StatusClassify {
+    meanings: Vec<(u16, Outcome)>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    failure: Vec<u16>,
+    success: Vec<u16>,
+    ignore: Vec<u16>,
+}
+
+const CODES: RangeInclusive<u16> = 100..=999;
+
+impl StatusClassify {
+    /// 5xx fails, 4xx is ignored, the rest succeeds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// These statuses are failures.
+    #[must_use]
+    pub fn failure(self, codes: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.meaning(codes, Outcome::Failure)
+    }
+
+    /// These statuses are successes.
+    #[must_use]
+    pub fn success(self, codes: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.meaning(codes, Outcome::Success)
+    }
+
+    /// These statuses say nothing about the service.
+    #[must_use]
+    pub fn ignore(self, codes: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.meaning(codes, Outcome::Ignored)
+    }
+
+    /// The last meaning given to a status counts.
+    fn meaning(mut self, codes: impl IntoIterator<Item = StatusCode>, outcome: Outcome) -> Self {
+        for code in codes {
+            self.meanings.retain(|(known, _)| *known != code.as_u16());
+            self.meanings.push((code.as_u16(), outcome));
+        }
+        self
+    }
+
+    /// What a status means.
+    #[must_use]
+    pub fn outcome(&self, status: StatusCode) -> Outcome {
+        let given = self.meanings.iter().find(|(code, _)| *code == status.as_u16());
+        match (given, status.as_u16()) {
+            (Some((_, outcome)), _) => *outcome,
+            (None, 400..=499) => Outcome::Ignored,
+            (None, 500..=599) => Outcome::Failure,
+            (None, _) => Outcome::Success,
+        }
+    }
+}
+
+impl<B, E: CarryRejection> Classify<Response<B>, E> for StatusClassify {
+    fn classify(&self, result: Result<&Response<B>, &E>) -> Outcome {
+        match result {
+            Ok(response) => self.outcome(response.status()),
+            Err(_) => OnError.classify(result),
+        }
+    }
+
+    fn retry_after(&self, result: Result<&Response<B>, &E>) -> Option<Duration> {
+        match result {
+            Ok(response) => retry_after(response.headers()),
+            Err(_) => OnError.retry_after(result),
+        }
+    }
+}
+
+impl TryFrom<Raw> for StatusClassify {
+    type Error = ConfigError;
+
+    fn try_from(raw: Raw) -> Result<Self, ConfigError> {
+        let mut checks = Checks::default();
+        let mut meanings: Vec<(u16, Outcome)> = Vec::new();
+        for (field, codes, outcome) in [
+            ("failure", raw.failure, Outcome::Failure),
+            ("success", raw.success, Outcome::Success),
+            ("ignore", raw.ignore, Outcome::Ignored),
+        ] {
+            for code in codes {
+                checks.range(field, code, CODES);
+                if meanings.iter().any(|(known, other)| *known == code && *other != outcome) {
+                    checks.refuse(field, code, "this status has another meaning in the same settings");
+                }
+                meanings.push((code, outcome));
+            }
+        }
+        checks.finish().map(|()| Self { meanings })
+    }
+}
+
+impl From<StatusClassify> for Raw {
+    fn from(classify: StatusClassify) -> Self {
+        let with =
+            |outcome| classify.meanings.iter().filter(move |(_, o)| *o == outcome).map(|(code, _)| *code).collect();
+        Self { failure: with(Outcome::Failure), success: with(Outcome::Success), ignore: with(Outcome::Ignored) }
+    }
+}

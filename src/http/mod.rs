@@ -1,0 +1,34 @@
+//! HTTP at the edge: what a status means, `Retry-After`, rejections as responses, and bodies that stream.
+//!
+//! - [`StatusClassify`] decides by the status of a response: 5xx is a failure, 4xx says nothing about the service.
+//! - [`RespondLayer`] turns rejections into responses (503, 429, 504) and leaves only the service's own error, which makes
+//!   a stack fit into axum's `Router::layer`.
+//! - [`until_body_end`](crate::admission::AdmissionLayer::until_body_end) judges a response, and holds what the policy
+//!   gave, until its body has ended, failed or been dropped, instead of at its head.
+//! - [`retry_after`], [`retry_after_seconds`] and [`retry_after_date`] read and write the header.
+//!
+//! A circuit breaker for all routes of an axum server:
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}, http::{RespondLayer, StatusClassify}};
+//! use tower::ServiceBuilder;
+//!
+//! let breaker = Handle::new("shop", Config::new());
+//! let app: Router = Router::new().route("/", get(async || "hello")).layer(
+//!     ServiceBuilder::new()
+//!         .layer(RespondLayer::new())                   // outermost: rejections become responses
+//!         .layer(CircuitBreakerLayer::new(breaker.clone()).classify(StatusClassify::new()).until_body_end())
+//!         .map_err(Error::Inner),                       // axum's services cannot fail; now they can be rejected
+//! );
+//! ```
+
+mod classify;
+mod respond;
+mod retry_after;
+mod streamed;
+
+pub use classify::StatusClassify;
+pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer, TakeRejection, rejection_response};
+pub use retry_after::{retry_after, retry_after_date, retry_after_seconds};
+pub use streamed::{Streamed, StreamedBody, StreamedFuture, StreamedLayer};

@@ -1,0 +1,229 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::{
+    admission::{AdmissionLayer, Front, Parts, Policy, Running, Verdict},
+    error::{CarryRejection, Rejection},
+    outcome::{Classify, OnError},
+};
+
+impl<P: Policy, C> AdmissionLayer<P, C> {
+    /// Holds what the policy gave until the body of the response has ended, and judges the call then.
+    ///
+    /// A body that ends well leaves what the classifier made of the head; one that fails is a failure. A body that is
+    /// dropped before its end is a cancelled call, unless the head was a failure already. A response counts as slow by the
+    /// time its body took.
+    #[must_use]
+    pub fn until_body_end(self) -> StreamedLayer<P, C> {
+        StreamedLayer { parts: Arc::clone(self.parts()) }
+    }
+}
+
+/// Puts a [`Policy`] in front of an HTTP service, and settles each call at the end of its response's body.
+///
+/// Made by [`AdmissionLayer::until_body_end`].
+pub struct StreamedLayer<P, C = OnError> {
+    parts: Arc<Parts<P, C>>,
+}
+
+impl<S, P: Policy, C> Layer<S> for StreamedLayer<P, C> {
+    type Service = Streamed<S, P, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Streamed { inner, front: Front::new(Arc::clone(&self.parts)) }
+    }
+}
+
+impl<P, C> Clone for StreamedLayer<P, C> {
+    fn clone(&self) -> Self {
+        Self { parts: Arc::clone(&self.parts) }
+    }
+}
+
+impl<P: fmt::Debug, C> fmt::Debug for StreamedLayer<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamedLayer").field("policy", &self.parts.policy).finish_non_exhaustive()
+    }
+}
+
+/// An HTTP service behind a [`Policy`] that sees bodies to their end.
+pub struct Streamed<S, P: Policy, C = OnError> {
+    inner: S,
+    front: Front<P, C>,
+}
+
+impl<S, P, C, Req, B> Service<Req> for Streamed<S, P, C>
+where
+    S: Service<Req, Response = Response<B>>,
+    S::Error: CarryRejection,
+    B: Body,
+    P: Policy,
+    C: Classify<Response<B>, S::Error>,
+{
+    type Response = Response<StreamedBody<B, P, C>>;
+    type Error = S::Error;
+    type Future = StreamedFuture<S::Future, P, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let inner = &mut self.inner;
+        self.front.poll_ready(cx, |cx| inner.poll_ready(cx))
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let inner = &mut self.inner;
+        let state = match self.front.admit() {
+            Ok(mut call) => State::Called { future: call.guard(|| inner.call(request)), call: Some(call) },
+            Err(rejection) => State::Rejected { rejection: Some(rejection) },
+        };
+        StreamedFuture { state }
+    }
+}
+
+impl<S: Clone, P: Policy, C> Clone for Streamed<S, P, C> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), front: self.front.clone() }
+    }
+}
+
+impl<S: fmt::Debug, P: Policy + fmt::Debug, C> fmt::Debug for Streamed<S, P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streamed").field("inner", &self.inner).field("front", &self.front).finish()
+    }
+}
+
+pin_project! {
+    /// The answer of a [`Streamed`]: the service's, or a rejection.
+    ///
+    /// # Panics
+    ///
+    /// Polling it again after it has answered panics.
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct StreamedFuture<F, P: Policy, C> {
+        #[pin]
+        state: State<F, P, C>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    #[derive(Debug)]
+    enum State<F, P: Policy, C> {
+        Rejected { rejection: Option<Rejection> },
+        Called { #[pin] future: F, call: Option<Running<P, C>> },
+    }
+}
+
+impl<F, P, C, B, E> Future for StreamedFuture<F, P, C>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+    P: Policy,
+    C: Classify<Response<B>, E>,
+    E: CarryRejection,
+{
+    type Output = Result<Response<StreamedBody<B, P, C>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Rejected { rejection } => {
+                let rejection = rejection.take().expect("polled again after it answered with a rejection");
+                Poll::Ready(Err(E::from_rejection(rejection)))
+            }
+            StateProjection::Called { future, call } => {
+                let running = call.as_mut().expect("polled again after it answered");
+                let result = ready!(running.guard(|| future.poll(cx)));
+                let head = running.verdict(result.as_ref());
+                let mut held = Held { call: call.take(), head };
+                let response = match result {
+                    Ok(response) => response,
+                    Err(error) => {
+                        held.settle(head);
+                        return Poll::Ready(Err(error));
+                    }
+                };
+                if response.body().is_end_stream() {
+                    held.settle(head);
+                }
+                Poll::Ready(Ok(response.map(|body| StreamedBody { body, held })))
+            }
+        }
+    }
+}
+
+/// A call whose head was judged and whose body still streams.
+struct Held<P: Policy, C> {
+    call: Option<Running<P, C>>,
+    head: Verdict,
+}
+
+impl<P: Policy, C> Held<P, C> {
+    fn settle(&mut self, verdict: Verdict) {
+        if let Some(mut call) = self.call.take() {
+            call.settle(verdict);
+        }
+    }
+}
+
+impl<P: Policy, C> Drop for Held<P, C> {
+    fn drop(&mut self) {
+        // Who stops reading an error page has still seen the error.
+        let verdict = if self.head == Verdict::Success { Verdict::Cancelled } else { self.head };
+        self.settle(verdict);
+    }
+}
+
+impl<P: Policy, C> fmt::Debug for Held<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("head", &self.head).field("settled", &self.call.is_none()).finish()
+    }
+}
+
+pin_project! {
+    /// A body that tells the policy of its end.
+    #[derive(Debug)]
+    pub struct StreamedBody<B, P: Policy, C> {
+        #[pin]
+        body: B,
+        held: Held<P, C>,
+    }
+}
+
+impl<B: Body, P: Policy, C> Body for StreamedBody<B, P, C> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let poll = || this.body.as_mut().poll_frame(cx);
+        let frame = ready!(match &mut this.held.call {
+            Some(call) => call.guard(poll),
+            None => this.body.as_mut().poll_frame(cx),
+        });
+        match &frame {
+            Some(Err(_)) => this.held.settle(Verdict::Failure { retry_after: None }),
+            // Hosts do not ask for another frame when the body says that there is none.
+            Some(Ok(_)) if !this.body.is_end_stream() => {}
+            Some(Ok(_)) | None => this.held.settle(this.held.head),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
