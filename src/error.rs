@@ -186,10 +186,12 @@ impl error::Error for Rejection {}
 /// use mainstay::breaker::{CircuitBreakerLayer, Config, Handle};
 /// use tower::{Layer, Service, service_fn};
 ///
+/// fn serve<S: Service<u32>>(service: S) {}
+///
 /// struct Foreign;
 /// let layer = CircuitBreakerLayer::new(Handle::new("x", Config::new()));
 /// // error: `Foreign` cannot carry a rejection by mainstay
-/// let future = layer.layer(service_fn(async |n: u32| Err::<(), _>(Foreign))).call(1);
+/// serve(layer.layer(service_fn(async |n: u32| Err::<(), _>(Foreign))));
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a rejection by mainstay",

@@ -31,6 +31,9 @@ struct Queue {
 pub(crate) struct Place(Option<(Waiters, u64)>);
 
 impl Waiters {
+    /// Bytes on the heap while nobody waits: the queue and two reference counts.
+    pub(crate) const HEAP_SIZE: usize = size_of::<Shared>() + 2 * size_of::<usize>();
+
     /// Wakes all that wait; they leave their places.
     pub(crate) fn wake_all(&self) {
         if self.0.waiting.load(SeqCst) == 0 {

@@ -65,12 +65,18 @@ pub struct Ticket {
     probe: u32,
 }
 
+/// When a generation is reviewed first: a predicate may want to open whatever happens, thresholds cannot before something
+/// fails.
+pub(super) fn first_review(has_predicate: bool) -> Tick {
+    if has_predicate { Tick::default() } else { Tick::NEVER }
+}
+
 impl Core {
     pub(super) fn new(name: Name, config: Config) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             word: AtomicU64::new(Word::new(0, CircuitState::Closed).0),
             limits: Limits::new(&config),
-            review: Review::new(),
+            review: Review::new(first_review(config.predicate.is_some())),
             failures_in_a_row: AtomicU64::new(0),
             window: config.window.build(),
             meter: Meter::new(),

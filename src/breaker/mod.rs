@@ -87,7 +87,7 @@
 //!
 //! A call through a closed circuit takes no lock, allocates nothing, and writes only memory of its own thread. It reads the
 //! clock twice, once with [`measure_latency(false)`](Config::measure_latency). A breaker takes under 1 KiB before its first
-//! call and about 2 KiB more for each thread that calls, up to one more than there are cores ([`Handle::memory`]).
+//! call and about 2 KiB more for each thread that calls, up to two more than there are cores ([`Handle::memory`]).
 
 mod check;
 mod config;

@@ -140,7 +140,7 @@ impl TryFrom<Raw> for Config {
         config.close_after = raw.close_after;
         config.probe_failure_rate = raw.probe_failure_rate;
         if let Err(error) = config.check() {
-            problems.extend(error.problems().cloned());
+            problems.extend(error.split());
         }
         ConfigError::all(problems).map_or(Ok(config), Err)
     }

@@ -38,8 +38,8 @@ impl Seen {
 }
 
 impl Review {
-    pub(super) const fn new() -> Self {
-        Self(AtomicU64::new(u64::MAX))
+    pub(super) fn new(due: Tick) -> Self {
+        Self(AtomicU64::new(due.as_nanos()))
     }
 
     #[inline]
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_not_forgotten_by_a_success_that_looked_before() {
-        let review = Review::new();
+        let review = Review::new(Tick::NEVER);
         assert!(!review.seen().may_be_due());
         let before = review.seen();
         review.note_failure(Tick::from_nanos(0));
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_review_is_due_at_its_time_and_not_a_step_before() {
-        let review = Review::new();
+        let review = Review::new(Tick::NEVER);
         let due = Tick::from_nanos(1 << 30);
         review.note_failure(due);
         assert!(review.seen().may_be_due());

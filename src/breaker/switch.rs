@@ -5,7 +5,12 @@ use std::time::{Duration, SystemTime};
 use tokio::task::AbortHandle;
 
 use crate::{
-    breaker::{config::Config, core::Core, probing::Probing, word::Word},
+    breaker::{
+        config::Config,
+        core::{Core, first_review},
+        probing::Probing,
+        word::Word,
+    },
     name::Name,
     observe::{Cause, CircuitState, Event, Transition},
     sync::atomic::Ordering::{Relaxed, Release},
@@ -120,7 +125,7 @@ impl Core {
         self.window.advance(generation);
         self.failures_in_a_row.store(0, Relaxed);
         self.asked_until.store(0, Relaxed);
-        self.note_review_of_new_generation();
+        self.review.note_failure(first_review(self.limits.has_predicate()));
         let reopen_at = open_for.map_or(Tick::NEVER, |period| now + period);
         self.reopen_at.store(reopen_at.as_nanos(), Release);
         self.word.store(Word::new(generation, to).0, Release);
@@ -128,11 +133,6 @@ impl Core {
             cold.alarm = self.set_alarm(reopen_at);
         }
         Notice { from: from.state(), to, cause, generation, counts, open_for }
-    }
-
-    /// A predicate may want to open whatever happens; thresholds cannot before something fails.
-    pub(super) fn note_review_of_new_generation(&self) {
-        self.review.note_failure(if self.limits.has_predicate() { Tick::default() } else { Tick::NEVER });
     }
 
     fn count_time_open(&self, cold: &mut Cold, to: CircuitState, now: Tick) {

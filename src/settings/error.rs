@@ -46,6 +46,12 @@ impl ConfigError {
         &self.why
     }
 
+    /// Every problem found, as an error of its own.
+    pub(crate) fn split(mut self) -> Vec<Self> {
+        let more = std::mem::take(&mut self.more);
+        std::iter::once(self).chain(more).collect()
+    }
+
     /// Every problem found, this one first.
     pub fn problems(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.more)

@@ -162,16 +162,19 @@ impl TimeWindow {
         (at / self.width).wrapping_add(epoch.wrapping_mul(self.buckets + 1)).wrapping_add(1)
     }
 
+    /// The number to record under in a ring whose newest bucket is `newest`. Should time have run back by more than the
+    /// epochs are apart, the old epoch's buckets are left behind all the same.
+    fn number_after(&self, ring: &Ring, newest: u64, at: u64, epoch: u64) -> u64 {
+        let number = self.number(at, epoch);
+        let leaves_epoch = number <= newest && ring.epoch.load(Acquire) != epoch;
+        if leaves_epoch { newest + self.buckets } else { number }
+    }
+
     /// The owner of a ring goes on to the bucket of `at`.
     #[cold]
     fn move_to(&self, ring: &Ring, at: u64, epoch: u64) {
         let newest = ring.newest.load(Relaxed);
-        let mut number = self.number(at, epoch);
-        if ring.epoch.load(Relaxed) != epoch {
-            // Should time have run back further than the epochs are apart, the old epoch's buckets are left all the same.
-            number = number.max(newest + self.buckets);
-            ring.epoch.store(epoch, Relaxed);
-        }
+        let number = self.number_after(ring, newest, at, epoch);
         if number > newest {
             let start = at - at % self.width;
             ring.from.store(start, Relaxed);
@@ -181,10 +184,11 @@ impl TimeWindow {
             // Release: who sees this number sees the words of older buckets gone.
             ring.newest.store(number, Release);
         }
+        ring.epoch.store(epoch, Release);
     }
 
     fn add_shared(&self, ring: &Ring, Entry { at, epoch, kind, calls }: Entry) -> bool {
-        let mut number = self.number(at, epoch);
+        let mut number = self.number_after(ring, ring.newest.load(Acquire), at, epoch);
         let newest = ring.newest.fetch_max(number, AcqRel);
         if number > newest {
             self.forget(ring, newest, number, |word, number| {
@@ -196,6 +200,9 @@ impl TimeWindow {
             return false;
         } else {
             number = newest;
+        }
+        if ring.epoch.load(Acquire) < epoch {
+            ring.epoch.fetch_max(epoch, AcqRel);
         }
         let word = ring.word(number % self.buckets, kind as usize);
         let _ = word.fetch_update(Relaxed, Relaxed, |w| Some(word::add(w, number, calls)));
@@ -214,17 +221,13 @@ impl TimeWindow {
     #[must_use]
     pub fn counts(&self, at: Tick) -> Counts {
         let epoch = self.epoch.load(Acquire);
-        let floor = self.number(0, epoch);
-        // A thread may be ahead of us, but not in another epoch.
-        let newest = self.lanes.iter().map(|ring| ring.newest.load(Acquire)).fold(0, u64::max);
-        let newest = newest.max(self.number(at.as_nanos(), epoch));
-        let oldest = newest.saturating_sub(self.buckets - 1).max(floor);
+        let present = || self.lanes.iter().filter(|ring| ring.epoch.load(Acquire) == epoch);
+        // Another thread may be a bucket ahead of us.
+        let newest = present().map(|ring| ring.newest.load(Acquire)).fold(self.number(at.as_nanos(), epoch), u64::max);
+        let oldest = newest.saturating_sub(self.buckets - 1);
         let mut sums = [0_u64; 4];
-        for ring in self.lanes.iter() {
+        for ring in present() {
             let written = ring.newest.load(Acquire);
-            if written < oldest {
-                continue;
-            }
             let mut slot = oldest % self.buckets;
             for bucket in oldest..=written.min(newest) {
                 for (kind, sum) in sums.iter_mut().enumerate() {

@@ -1,0 +1,58 @@
+//! No allocation on the way of a call, counted by the allocator of this binary.
+
+use std::{future::ready, hint::black_box};
+
+use allocation_counter::measure;
+use mainstay::{
+    Error,
+    breaker::{CircuitBreakerLayer, Config, Handle},
+};
+use tower::{Layer, Service, service_fn};
+
+use crate::support::*;
+
+/// Allocations of a hundred calls, after the first few.
+fn allocations(breaker: &Handle, answer: fn(u32) -> Answer) -> u64 {
+    let mut service = CircuitBreakerLayer::new(breaker.clone()).layer(service_fn(move |n: u32| ready(answer(n))));
+    let mut call = || {
+        let _ = tokio_test::task::spawn(()).enter(|cx, _| service.poll_ready(cx));
+        let _ = black_box(poll_once(&mut service.call(1)));
+    };
+    // A thread's lanes and a clone's own reference count are made at the first calls.
+    (0..3).for_each(|_| call());
+    let polling = measure(|| {
+        let _ = tokio_test::task::spawn(()).enter(|_, _| ());
+    });
+    measure(|| (0..100).for_each(|_| call())).count_total - 100 * polling.count_total
+}
+
+#[test]
+fn a_call_allocates_nothing_whatever_it_comes_to() {
+    let never = || Config::new().minimum_calls(1 << 40);
+    let fails: fn(u32) -> Answer = |_| Err(Error::Inner(Boom));
+    let succeeds: fn(u32) -> Answer = Ok;
+    for config in
+        [never(), never().slow_calls(ms(1), 1.0), Config::new().count_window(100).minimum_calls(100).failure_rate(1.0)]
+    {
+        assert_eq!(allocations(&Handle::new("x", config.clone()), succeeds), 0);
+        let breaker = Handle::new("x", config);
+        succeed(&breaker, 1);
+        assert_eq!(allocations(&breaker, if breaker.config().check().is_ok() { succeeds } else { fails }), 0);
+    }
+    assert_eq!(allocations(&Handle::new("x", never()), fails), 0);
+    let open = Handle::new("a-name-of-twenty-chars", Config::new());
+    open.force_open();
+    assert_eq!(allocations(&open, succeeds), 0);
+}
+
+#[test]
+fn acquire_and_run_allocate_nothing_either() {
+    let breaker = Handle::new("x", Config::new());
+    succeed(&breaker, 1);
+    assert_eq!(measure(|| succeed(&breaker, 10)).count_total, 0);
+    let run = || {
+        let mut run = std::pin::pin!(breaker.run(ready(Ok::<u32, Boom>(1))));
+        assert!(poll_once(&mut run).is_ready());
+    };
+    assert_eq!(measure(run).count_total, 0);
+}
