@@ -147,6 +147,11 @@ impl fmt::Display for Rejection {
             Reason::TimedOut => write!(f, "\"{policy}\" timed out"),
         }?;
         match self.retry_after() {
+            // Up to the millisecond: who comes back then does not come too early, and a log line stays readable.
+            Some(wait) if wait > Duration::from_millis(1) => {
+                let millis = wait.as_nanos().div_ceil(1_000_000);
+                write!(f, ", retry in {:?}", Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+            }
             Some(wait) => write!(f, ", retry in {wait:?}"),
             None => Ok(()),
         }

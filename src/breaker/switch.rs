@@ -52,6 +52,7 @@ pub(super) struct Notice {
     cause: Cause,
     generation: u64,
     counts: Counts,
+    at: SystemTime,
     open_for: Option<Duration>,
 }
 
@@ -89,6 +90,7 @@ impl Notice {
             cause: self.cause,
             generation: self.generation,
             counts: self.counts,
+            at: self.at,
             open_for: self.open_for,
         })
     }
@@ -121,7 +123,8 @@ impl Core {
         }
         cold.probing.restart();
         cold.told.clear();
-        cold.last = Some(Last { from: from.state(), to, cause, at: now, wall: wall() });
+        let at = wall();
+        cold.last = Some(Last { from: from.state(), to, cause, at: now, wall: at });
         self.window.advance(generation);
         self.failures_in_a_row.store(0, Relaxed);
         self.asked_until.store(0, Relaxed);
@@ -132,7 +135,7 @@ impl Core {
         if to == CircuitState::Open && cold.config.wake_up {
             cold.alarm = self.set_alarm(reopen_at);
         }
-        Notice { from: from.state(), to, cause, generation, counts, open_for }
+        Notice { from: from.state(), to, cause, generation, counts, at, open_for }
     }
 
     fn count_time_open(&self, cold: &mut Cold, to: CircuitState, now: Tick) {

@@ -1,4 +1,7 @@
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +111,8 @@ pub struct Transition<'a> {
     pub generation: u64,
     /// What the window held when it was decided.
     pub counts: Counts,
+    /// When, by the wall clock, for people.
+    pub at: SystemTime,
     /// How long the circuit will stay open; none when it is not open, or until somebody says otherwise.
     pub open_for: Option<Duration>,
 }

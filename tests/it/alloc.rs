@@ -21,7 +21,7 @@ fn allocations(breaker: &Handle, answer: fn(u32) -> Answer) -> u64 {
     // A thread's lanes and a clone's own reference count are made at the first calls.
     (0..3).for_each(|_| call());
     let polling = measure(|| {
-        let _ = tokio_test::task::spawn(()).enter(|_, _| ());
+        tokio_test::task::spawn(()).enter(|_, _| ());
     });
     measure(|| (0..100).for_each(|_| call())).count_total - 100 * polling.count_total
 }

@@ -203,7 +203,7 @@ async fn late_results_count_for_nothing_and_change_nothing() {
     old.next().unwrap().success();
     assert_eq!(breaker.state(), State::HalfOpen, "a late success is no probe");
     breaker.acquire().unwrap().success();
-    old.by_ref().for_each(|permit| permit.failure());
+    old.by_ref().for_each(mainstay::breaker::Permit::failure);
     let snapshot = breaker.snapshot();
     assert_eq!((snapshot.state, snapshot.window.calls(), snapshot.totals.stale), (State::Closed, 0, 4));
 }

@@ -16,7 +16,7 @@ async fn rejected_and_passed<E: CarryRejection>(result: impl Fn() -> Result<u32,
     let service = CircuitBreakerLayer::new(breaker.clone()).layer(service_fn(|_: u32| ready(result())));
     let mut service = service;
     breaker.force_open();
-    let rejected = service.ready().await.ok().expect("ready").call(1).await.err().expect("rejected");
+    let rejected = service.ready().await.ok().expect("ready").call(1).await.expect_err("rejected");
     breaker.reset();
     let passed = service.ready().await.ok().expect("ready").call(1).await;
     (rejected, passed)
