@@ -145,7 +145,7 @@ fn benches(c: &mut Criterion) {
     for (name, work) in &cases {
         for threads in [1, 2] {
             group.bench_function(BenchmarkId::new(*name, threads), |b| {
-                b.iter_custom(|calls| time(threads, calls, work))
+                b.iter_custom(|calls| time(threads, calls, work));
             });
         }
     }

@@ -138,14 +138,13 @@ impl Handle {
         let word = core.word();
         let mut snapshot = Snapshot::new(core.name.clone(), "circuit_breaker", word.state());
         snapshot.generation = word.generation();
-        snapshot.window = match word.state() {
-            CircuitState::Open | CircuitState::ForcedOpen => cold.at_opening,
-            CircuitState::HalfOpen => cold.probing.results(),
-            _ => core.window.counts(&mut now),
-        };
-        let enough = |counts: &Counts| match word.state() {
-            CircuitState::HalfOpen => counts.calls() >= u64::from(cold.config.probes),
-            _ => counts.calls() >= core.limits.minimum_calls(),
+        snapshot.window = core.known(&cold, &mut now);
+        // The results of probes are shown while they run, and after they have opened the circuit again.
+        let probed =
+            word.state() == CircuitState::HalfOpen || cold.last.is_some_and(|last| last.cause == Cause::ProbesFailed);
+        let enough = |counts: &Counts| match probed {
+            true => counts.calls() >= u64::from(cold.config.probes),
+            false => counts.calls() >= core.limits.minimum_calls(),
         };
         if enough(&snapshot.window) {
             snapshot.failure_rate = snapshot.window.failure_rate();

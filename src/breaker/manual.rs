@@ -22,8 +22,7 @@ impl Handle {
     /// Closes the circuit and forgets what the window and the probes knew. Calls that run now count for nothing any more.
     /// The totals stay.
     pub fn reset(&self) {
-        let from = self.core.look_at_clock(&mut Moment::new()).state();
-        self.go_to(CircuitState::Closed, from == CircuitState::Closed, None);
+        self.go_to(CircuitState::Closed, true, None);
     }
 
     /// Opens the circuit until somebody says otherwise: no time and no call changes that.
@@ -52,32 +51,42 @@ impl Handle {
     ///
     /// [`IllegalTransition`] to half-open from any other state than open: there would be nothing to probe.
     pub fn transition_to(&self, to: CircuitState) -> Result<(), IllegalTransition> {
-        let from = self.state();
-        if to == CircuitState::HalfOpen && !matches!(from, CircuitState::Open | CircuitState::HalfOpen) {
-            return Err(IllegalTransition { breaker: self.core.name.clone(), from, to });
+        let from = self.go_to(to, false, None);
+        match exists(from, to) {
+            true => Ok(()),
+            false => Err(IllegalTransition { breaker: self.core.name.clone(), from, to }),
         }
-        self.go_to(to, false, None);
-        Ok(())
     }
 
-    /// Changes the state; `even_if_there` starts a new generation in the same state, which nobody is told of unless the
-    /// circuit opens anew.
-    fn go_to(&self, to: CircuitState, even_if_there: bool, period: Option<Duration>) {
+    /// Changes the state, if there is such a transition, and returns the state before; `even_if_there` starts a new
+    /// generation in the same state, which nobody is told of unless the circuit opens anew.
+    fn go_to(&self, to: CircuitState, even_if_there: bool, period: Option<Duration>) -> CircuitState {
+        let core = &*self.core;
         let mut now = Moment::new();
-        let from = self.core.look_at_clock(&mut now).state();
-        if from == to && !even_if_there {
-            return;
-        }
-        let counts = self.core.window.counts(&mut now);
-        let now = now.tick();
-        let mut cold = self.core.cold.lock();
-        let base = cold.config.open_period().after(0, random());
-        let open_for = (to == CircuitState::Open).then(|| period.unwrap_or(base));
-        let notice = self.core.switch(&mut cold, Switch { to, cause: Cause::Manual, counts, open_for }, now);
+        // Locked from the look to the change: two who force it open at once are one transition, and a circuit that is
+        // reset in between does not go half-open.
+        let mut cold = core.cold.lock();
+        let due = core.turn_half_open_if_due(&mut cold, now.tick());
+        let from = core.word().state();
+        let notice = (exists(from, to) && (from != to || even_if_there)).then(|| {
+            let counts = core.known(&cold, &mut now);
+            // By hand the periods start anew too.
+            cold.failed_probings = 0;
+            let base = cold.config.open_period().after(0, random());
+            let open_for = (to == CircuitState::Open).then(|| period.unwrap_or(base));
+            core.switch(&mut cold, Switch { to, cause: Cause::Manual, counts, open_for }, now.tick())
+        });
         drop(cold);
-        match from == to && period.is_none() {
-            true => self.core.waiters.wake_all(),
-            false => self.core.publish(Some(notice)),
+        core.publish(due);
+        match notice {
+            Some(_) if from == to && period.is_none() => core.waiters.wake_all(),
+            notice => core.publish(notice),
         }
+        from
     }
+}
+
+/// Half-open follows on open, and on nothing else.
+fn exists(from: CircuitState, to: CircuitState) -> bool {
+    to != CircuitState::HalfOpen || matches!(from, CircuitState::Open | CircuitState::HalfOpen)
 }

@@ -3,14 +3,15 @@ use std::{future::Future, pin::pin};
 use crate::{
     admission::{Admitted, verdict},
     breaker::Handle,
-    error::{Error, Rejection},
+    error::{CarryRejection, Error, Rejection},
     outcome::{Classify, OnError},
     time::Moment,
 };
 
 impl Handle {
     /// Runs a future behind the breaker. It is not polled when the call is turned away, and the permit is taken when the
-    /// answer is first awaited. An `Err` counts as a failure.
+    /// answer is first awaited. An `Err` counts as a failure, whatever it is: for one that may be another policy's
+    /// rejection, use [`run_carrying`](Self::run_carrying).
     ///
     /// Dropping the answer counts as nothing, or as a failure after
     /// [`count_cancelled_after`](Config::count_cancelled_after).
@@ -34,6 +35,32 @@ impl Handle {
         self.run_with(OnError, future).await
     }
 
+    /// Like [`run`](Self::run), for a future whose own error can carry rejections, such as another breaker's `run`: the
+    /// error stays as it is, and rejections by policies further in are ignored instead of counted.
+    ///
+    /// ```
+    /// # use mainstay::{Error, breaker::{Config, Handle}};
+    /// # tokio_test::block_on(async {
+    /// let (region, host) = (Handle::new("eu", Config::new()), Handle::new("eu-1", Config::new()));
+    /// host.force_open();
+    /// let answer: Result<(), Error<std::io::Error>> = region.run_carrying(host.run(async { Ok(()) })).await;
+    /// assert!(answer.unwrap_err().is_rejection());
+    /// assert_eq!(region.snapshot().totals.calls.failures(), 0);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future's own error, or the rejection in it.
+    pub async fn run_carrying<F, T, E>(&self, future: F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: CarryRejection,
+    {
+        let admitted = Admitted::admit(self, &mut Moment::new()).map_err(E::from_rejection)?;
+        drive(admitted, &OnError, future).await
+    }
+
     /// Like [`run`](Self::run), with a classifier. It sees the future's own error as [`Error::Inner`].
     ///
     /// # Errors
@@ -44,12 +71,8 @@ impl Handle {
         C: Classify<T, Error<E>>,
         F: Future<Output = Result<T, E>>,
     {
-        let mut admitted = Admitted::admit(self, &mut Moment::new())?;
-        let mut future = pin!(future);
-        let result = std::future::poll_fn(|cx| admitted.guard(|| future.as_mut().poll(cx))).await;
-        let result = result.map_err(Error::Inner);
-        admitted.settle(verdict(&classify, result.as_ref()));
-        result
+        let admitted = Admitted::admit(self, &mut Moment::new())?;
+        drive(admitted, &classify, async { future.await.map_err(Error::Inner) }).await
     }
 
     /// Like [`run`](Self::run), with a fallback for calls that were turned away. The service's own errors are passed on.
@@ -68,4 +91,16 @@ impl Handle {
             Err(Error::Rejected(rejection)) => fallback(rejection).await,
         }
     }
+}
+
+/// Runs a call that was let in, to its settlement.
+async fn drive<T, E>(
+    mut admitted: Admitted<&Handle>,
+    classify: &impl Classify<T, E>,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let mut future = pin!(future);
+    let result = std::future::poll_fn(|cx| admitted.guard(|| future.as_mut().poll(cx))).await;
+    admitted.settle(verdict(classify, result.as_ref()));
+    result
 }

@@ -138,6 +138,15 @@ impl Core {
         Notice { from: from.state(), to, cause, generation, counts, at, open_for }
     }
 
+    /// What the window holds; while open what it held when the circuit opened, while half-open the results of the probes.
+    pub(super) fn known(&self, cold: &Cold, now: &mut Moment) -> Counts {
+        match self.word().state() {
+            CircuitState::Open | CircuitState::ForcedOpen => cold.at_opening,
+            CircuitState::HalfOpen => cold.probing.results(),
+            _ => self.window.counts(now),
+        }
+    }
+
     fn count_time_open(&self, cold: &mut Cold, to: CircuitState, now: Tick) {
         if let Some(since) = cold.opened_at.take() {
             cold.time_open = cold.time_open.saturating_add(now.since(since));

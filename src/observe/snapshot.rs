@@ -26,9 +26,10 @@ pub struct Snapshot {
     /// What the window holds. While the circuit is open: what it held when it opened. While it is half-open: the results
     /// of the probes.
     pub window: Counts,
-    /// The share of calls in the window that failed; none while there are fewer than `minimum_calls`.
+    /// The share of calls in the window that failed; none while there are fewer than `minimum_calls`, and when the window
+    /// shows the results of probes, fewer than `probes`.
     pub failure_rate: Option<f64>,
-    /// The share of calls in the window that were slow; none while there are fewer than `minimum_calls`.
+    /// The share of calls in the window that were slow; none in the same cases.
     pub slow_rate: Option<f64>,
     /// Failures since the last success.
     pub consecutive_failures: u64,

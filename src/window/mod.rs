@@ -35,3 +35,6 @@ pub use count::CountWindow;
 pub use counts::{Counts, Kind};
 pub use sliding::SlidingWindow;
 pub use time::TimeWindow;
+
+#[doc(hidden)]
+pub use crate::lanes::Seat;

@@ -63,7 +63,7 @@ struct Line([AtomicU64; 8]);
 mod word {
     pub(super) const COUNT_BITS: u32 = 40;
     pub(super) const MOST: u64 = (1 << COUNT_BITS) - 1;
-    const TAG: u64 = u64::MAX >> COUNT_BITS;
+    pub(super) const TAG: u64 = u64::MAX >> COUNT_BITS;
 
     /// How many buckets the word is older than bucket `number`; a newer word seems very old.
     pub(super) fn age(word: u64, number: u64) -> u64 {
@@ -191,9 +191,12 @@ impl TimeWindow {
         let mut number = self.number_after(ring, ring.newest.load(Acquire), at, epoch);
         let newest = ring.newest.fetch_max(number, AcqRel);
         if number > newest {
+            // After an idle gap this long the tags of then and now may be alike, and all must go; a thread that records in
+            // this very instant may lose its call. Else others may have been here before us, and only what is old goes.
+            let alike = number - newest > word::TAG - self.buckets;
             self.forget(ring, newest, number, |word, number| {
-                // Others may be here before us: only what is too old goes.
-                let _ = word.fetch_update(Relaxed, Relaxed, |w| (word::age(w, number) >= self.buckets).then_some(0));
+                let old = |w| (alike || word::age(w, number) >= self.buckets).then_some(0);
+                let _ = word.fetch_update(Relaxed, Relaxed, old);
             });
         } else if self.epoch.load(Acquire) != epoch {
             // The ring went on to a newer epoch since we looked.

@@ -267,3 +267,33 @@ fn an_idle_breaker_takes_less_than_a_kibibyte_and_a_used_one_little_more() {
         assert!(breaker.memory() <= idle + 2_304, "{} bytes", breaker.memory());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn opening_an_open_circuit_by_hand_keeps_what_it_knew_and_starts_the_periods_anew() {
+    let breaker = Handle::new("x", consecutive(3).open_growth(2.0, ms(60_000)));
+    succeed(&breaker, 2);
+    fail(&breaker, 3);
+    breaker.open_for(ms(100));
+    breaker.force_open();
+    assert_eq!(breaker.snapshot().window, Counts { success: 2, failure: 3, ..Counts::default() });
+    breaker.open_for(ms(100));
+    advance(ms(100)).await;
+    fail(&breaker, 1);
+    assert_eq!(breaker.snapshot().open_remaining, Some(ms(20_000)));
+    breaker.reset();
+    breaker.transition_to(State::Open).unwrap();
+    assert_eq!(breaker.snapshot().open_remaining, Some(ms(10_000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_inside_a_run_does_not_blame_the_service_for_a_rejection() {
+    let (outer, inner) = (Handle::new("outer", consecutive(1)), Handle::new("inner", consecutive(1)));
+    inner.force_open();
+    let answer = outer.run_carrying(inner.run(async { Ok::<(), Boom>(()) })).await;
+    assert!(answer.unwrap_err().is_rejection());
+    assert_eq!((outer.state(), outer.snapshot().totals.ignored), (State::Closed, 1));
+    inner.reset();
+    let answer = outer.run_carrying(inner.run(async { Err::<(), _>(Boom) })).await;
+    assert_eq!(answer, Err(Error::Inner(Boom)));
+    assert_eq!(outer.state(), State::Open);
+}

@@ -1,17 +1,17 @@
 //! The behaviour of the crate through its public face, on a paused clock.
 
 #![allow(missing_docs, reason = "tests say what they show by their names")]
+#![allow(clippy::unwrap_used, reason = "an unwrap is an assertion here, in helpers too")]
 
 mod alloc;
 mod bad_input;
 mod breaker_cancel;
 mod breaker_control;
 mod breaker_service;
+mod conformance;
+mod conformance_breaker;
+mod conformance_window;
 mod errors;
-//#[cfg(feature = "http")]
-//mod hosts;
-//#[cfg(feature = "http")]
-//mod http;
 mod observe;
 mod support;
 mod ui;

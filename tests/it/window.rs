@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay::{
     time::Tick,
-    window::{CountWindow, Counts, Kind, TimeWindow},
+    window::{CountWindow, Counts, Kind, Seat, TimeWindow},
 };
 use proptest::prelude::*;
 
@@ -60,15 +60,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_time_window_counts_what_the_model_counts(
         steps in steps(),
         buckets in 1..40_u32,
+        seat in prop_oneof![Just(Seat::numbered(0)), Just(Seat::SHARED)],
         width in prop_oneof![1..5_u64, 50..200_u64, Just(86_400_000_000_u64)],
     ) {
-        let window = TimeWindow::new(Duration::from_micros(width * u64::from(buckets)), buckets);
+        let window = TimeWindow::with_seats(Duration::from_micros(width * u64::from(buckets)), buckets, 1);
         let (mut model, mut epoch, mut now, mut latest, mut began) = (Model::default(), 0, 0_u64, 0_u64, 0);
         let bucket = |now: u64| now / width;
         let at = |now: u64| Tick::from_nanos(now * 1_000);
@@ -76,7 +77,7 @@ proptest! {
             latest = latest.max(now);
             match step {
                 Step::Record(kind, times) => for _ in 0..times {
-                    prop_assert!(window.record(at(now), epoch, KINDS[kind]));
+                    prop_assert!(window.record_in(seat, at(now), epoch, KINDS[kind]));
                     model.record(bucket(now), KINDS[kind]);
                 },
                 Step::Pass(micros) => now = (now + micros).min(1 << 50),
@@ -87,7 +88,7 @@ proptest! {
                     began = now;
                     epoch += 1;
                     window.advance(epoch);
-                    prop_assert!(!window.record(at(now), epoch - 1, Kind::Failure));
+                    prop_assert!(!window.record_in(seat, at(now), epoch - 1, Kind::Failure));
                     // An empty window has no newest bucket but the present one.
                     model = Model::default();
                 }
@@ -103,20 +104,21 @@ proptest! {
     #[test]
     fn a_count_window_counts_what_the_model_counts(
         kinds in proptest::collection::vec(0..4_usize, 1..600),
+        seat in prop_oneof![Just(Seat::numbered(0)), Just(Seat::SHARED)],
         size in 1..300_usize,
         clear_at in 0..600_usize,
     ) {
-        let window = CountWindow::new(size);
+        let window = CountWindow::with_seats(size, 1);
         let mut model = Vec::new();
         let mut epoch = 0;
         for (i, kind) in kinds.into_iter().enumerate() {
             if i == clear_at {
                 epoch += 1;
-                window.advance(epoch);
-                prop_assert!(!window.record(epoch - 1, Kind::Failure));
+                window.advance_in(seat, epoch);
+                prop_assert!(!window.record_in(seat, epoch - 1, Kind::Failure));
                 model.clear();
             }
-            prop_assert!(window.record(epoch, KINDS[kind]));
+            prop_assert!(window.record_in(seat, epoch, KINDS[kind]));
             model.push(KINDS[kind]);
             let mut expected = Counts::default();
             model.iter().rev().take(size).for_each(|kind| add(&mut expected, *kind));
