@@ -1,9 +1,10 @@
 //! A call through a breaker over a service that is ready at once, at one and at two threads, beside the bare service.
 //!
-//! Each thread has its own clone of the service, and all share one breaker, as in a server. `cargo bench --bench breaker`.
+//! Each thread has its own clone of the service, and all share one breaker, as in a server. `cargo bench --bench
+//! breaker`.
 //!
-//! The development build of tokio can pause its clock, which makes each reading of the clock dearer here than in a service
-//! that depends on this crate.
+//! The development build of tokio can pause its clock, which makes each reading of the clock dearer here than in a
+//! service that depends on this crate.
 
 #![allow(missing_docs, clippy::disallowed_methods, reason = "a bench, which measures real time")]
 

@@ -251,8 +251,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Takes the wrapper off, for an `E` that adopts rejections by `From`, as `anyhow::Error`, boxed errors and enums with
-    /// a `#[from]` variant do: `.map_err(mainstay::Error::flatten)` at the top of a stack.
+    /// Takes the wrapper off, for an `E` that adopts rejections by `From`, as `anyhow::Error`, boxed errors and enums
+    /// with a `#[from]` variant do: `.map_err(mainstay::Error::flatten)` at the top of a stack.
     ///
     /// ```
     /// let rejected: mainstay::Error<anyhow::Error> = mainstay::Error::Rejected(mainstay::Rejection::new(

@@ -4,8 +4,8 @@
 //! makes the thread the only writer of that lane: it counts with a plain load and store, a tenth of the price of an
 //! atomic addition. The threads that found no such seat share one more lane and count there with atomic additions.
 //!
-//! The rejected design is one atomic counter with padding: exact as well, but every record then waits for the cache line
-//! to travel from core to core.
+//! The rejected design is one atomic counter with padding: exact as well, but every record then waits for the cache
+//! line to travel from core to core.
 
 use std::{cell::Cell, fmt};
 
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// A thread's place among the [lanes](Lanes).
+/// A thread's place among the lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seat(u32);
 

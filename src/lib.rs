@@ -1,4 +1,78 @@
-//! stub
+//! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
+//! slow, failing or gone.
+//!
+//! This release has the ground floor and the [circuit breaker](breaker). It goes in front of any Tower service (axum,
+//! hyper, tonic, reqwest) or around any future, allocates nothing and takes no lock on the way of a call, and is right
+//! under cancellation, panics and races.
+//!
+//! ```
+//! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # async fn fetch_user(id: u32) -> Result<String, std::io::Error> { Ok(format!("user {id}")) }
+//! # tokio_test::block_on(async {
+//! let breaker = Handle::new("user-db", Config::new());
+//! let mut users = ServiceBuilder::new()
+//!     .layer(CircuitBreakerLayer::new(breaker.clone()))
+//!     .map_err(Error::Inner) // once, at the bottom: the error can then carry a rejection
+//!     .service(service_fn(fetch_user));
+//!
+//! match users.ready().await?.call(7).await {
+//!     Ok(user) => println!("{user}"),
+//!     Err(Error::Inner(error)) => println!("the database failed: {error}"),
+//!     Err(Error::Rejected(rejection)) => println!("the database was left alone: {rejection}"),
+//! }
+//!
+//! // The same breaker around a future, and seen from outside.
+//! let user = breaker.run(fetch_user(8)).await?;
+//! println!("{:?}", breaker.snapshot());
+//! # Ok::<(), Error<std::io::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Where to read on
+//!
+//! | to learn about | read |
+//! |---|---|
+//! | the circuit breaker: when to use it, how it decides, all its settings | [`breaker`] |
+//! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
+//! | what counts as a failure | [`Classify`], [`OnError`], [`Outcome`] |
+//! | events, snapshots, latencies | [`observe`] |
+//! | how layers treat readiness, cancellation and panics | [`admission`] |
+//! | HTTP: statuses, `Retry-After`, rejections as responses, streaming bodies | `http` (feature `http`) |
+//! | a sliding window for a policy of your own | [`window`] |
+//!
+//! # Errors in one paragraph
+//!
+//! A layer never changes the error type of the service below it; it asks that the type [can carry a
+//! rejection](CarryRejection). Boxed errors can. [`Error<E>`] can for every `E`: `.map_err(Error::Inner)` at the bottom
+//! of a stack is all it takes. An enum of yours can with one impl. At the top, [`Error::flatten`] and
+//! [`Error::into_boxed`] take the wrapper off where a host wants its own type, `.map_err(Error::into_boxed)?` for one.
+//!
+//! # The order of layers
+//!
+//! Outside in: fallback, load shed and rate limit, total timeout, retry, hedge, **circuit breaker**, bulkhead, attempt
+//! timeout, service. A breaker inside of retry counts every attempt; outside of the attempt timeout it counts time-outs
+//! as failures.
+//!
+//! # Time
+//!
+//! All clocks follow `tokio::time::pause`, so code that uses this crate is tested without sleeping. Nothing here
+//! needs a runtime except what waits: a service in [`Readiness::Unready`](breaker::Readiness) mode, and the optional
+//! wake-up of an open circuit.
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! |---|---|---|
+//! | `http` | no | what a status means, `Retry-After`, rejections as responses, bodies judged at their end |
+//! | `full` | no | all of the above |
+//!
+//! Features only add; none changes what the rest does. The minimum Rust version is 1.85.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod admission;
 pub mod breaker;
 mod error;
@@ -18,3 +92,8 @@ pub use error::{BoxError, CarryRejection, Error, Reason, Rejection};
 pub use name::Name;
 pub use outcome::{Classify, OnError, Outcome, classify_error, classify_fn};
 pub use settings::ConfigError;
+
+/// The README's code, compiled and run as tests.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,6 +1,6 @@
 //! The only clock of the crate.
 //!
-//! It follows [`tokio::time::pause`] and [`tokio::time::advance`], works without a runtime, never runs backwards inside
+//! It follows `tokio::time::pause` and `tokio::time::advance`, works without a runtime, never runs backwards inside
 //! one runtime, and its arithmetic saturates: no jump of the clock and no configured duration can make it panic.
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place that reads clocks")]

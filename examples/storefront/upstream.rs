@@ -101,8 +101,8 @@ async fn worker(jobs: Arc<Mutex<mpsc::UnboundedReceiver<Job>>>, mut phase: watch
         // Stuck for as long as the service hangs. The error says that there is no incident for this service.
         let _ = phase.wait_for(|phase| *phase != Phase::Hanging).await;
         tokio::time::sleep(work).await;
-        // Whoever asked may be gone by now. Like most servers this one does not know before the work is done, which is why
-        // it needs so long to come back from a pile of calls that nobody waits for any more.
+        // Whoever asked may be gone by now. Like most servers this one does not know before the work is done, which is
+        // why it needs so long to come back from a pile of calls that nobody waits for any more.
         let _ = job.send(());
     }
 }

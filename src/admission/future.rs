@@ -19,8 +19,8 @@ pin_project! {
     ///
     /// # Panics
     ///
-    /// Polling it again after it has answered with a rejection panics; after the service's answer it does what the service's
-    /// future does.
+    /// Polling it again after it has answered with a rejection panics; after the service's answer it does what the
+    /// service's future does.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct ResponseFuture<F, P: Policy, C> {

@@ -71,8 +71,8 @@ impl<H: Holds> Admitted<H> {
 
     /// Runs the service's own code: a panic in it settles as a failure and goes on.
     ///
-    /// The panic is seen where it happens, and not when this is dropped: a runtime catches it and drops the future later,
-    /// when nothing is panicking any more.
+    /// The panic is seen where it happens, and not when this is dropped: a runtime catches it and drops the future
+    /// later, when nothing is panicking any more.
     #[inline]
     pub(crate) fn guard<R>(&mut self, run: impl FnOnce() -> R) -> R {
         struct Bomb<'a, H: Holds>(&'a mut Admitted<H>);

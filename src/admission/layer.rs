@@ -9,8 +9,8 @@ use crate::{
 
 /// Puts a [`Policy`] in front of a service.
 ///
-/// All state is in the policy's handle, which the layer holds: a host may call `layer` as often as it likes, and all the
-/// services it makes are one to the policy.
+/// All state is in the policy's handle, which the layer holds: a host may call `layer` as often as it likes, and all
+/// the services it makes are one to the policy.
 pub struct AdmissionLayer<P, C = OnError> {
     parts: Arc<Parts<P, C>>,
 }

@@ -1,18 +1,18 @@
 //! Admit, then settle: the one Tower service of every policy that lets a call in or turns it away.
 //!
-//! To Tower, a circuit breaker, a bulkhead and a rate limit are the same thing. A [`Policy`] says how a call is let in and
-//! how its end is settled; [`AdmissionLayer`], [`Admission`] and [`ResponseFuture`] do everything else, once: readiness,
-//! panics, cancellation, classification. A pair of policies is a policy: the first is asked first,
-//! and when the second refuses, the first takes back what it gave.
+//! To Tower, a circuit breaker, a bulkhead and a rate limit are the same thing. A [`Policy`] says how a call is let in
+//! and how its end is settled; [`AdmissionLayer`], [`Admission`] and [`ResponseFuture`] do everything else, once:
+//! readiness, panics, cancellation, classification. A pair of policies is a policy: the first is asked first, and when
+//! the second refuses, the first takes back what it gave.
 //!
 //! You meet these types under the names of the rooms, [`CircuitBreakerLayer`](crate::breaker::CircuitBreakerLayer) for
 //! one.
 //!
 //! # Readiness
 //!
-//! Nothing is taken in `poll_ready`: an idle, ready clone holds no permit. A policy that would turn the next call away is
-//! ready at once, without asking the service below, and `call` answers with the rejection; so a service that is never
-//! ready cannot hide an open circuit, and callers who wait for the service are woken when the circuit opens.
+//! Nothing is taken in `poll_ready`: an idle, ready clone holds no permit. A policy that would turn the next call away
+//! is ready at once, without asking the service below, and `call` answers with the rejection; so a service that is
+//! never ready cannot hide an open circuit, and callers who wait for the service are woken when the circuit opens.
 //!
 //! # Cancellation
 //!

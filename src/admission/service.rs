@@ -105,8 +105,8 @@ impl<P: Policy, C> Front<P, C> {
         }
     }
 
-    /// Turns away a call for which the inner service was not asked whether it is ready. Should the policy let calls in by
-    /// now, this one is still turned away: without `Clone` there is no way to make the service ready first.
+    /// Turns away a call for which the inner service was not asked whether it is ready. Should the policy let calls in
+    /// by now, this one is still turned away: without `Clone` there is no way to make the service ready first.
     #[cold]
     fn refuse_unready(&self, rejection: Rejection, now: &mut Moment) -> Rejection {
         match self.parts.policy.admit(now) {

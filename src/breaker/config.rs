@@ -127,8 +127,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults: opens at a failure rate of 50 % of 20 or more calls within 10 seconds, for 30 seconds; three probes
-    /// that succeed close it again.
+    /// The defaults: opens at a failure rate of 50 % of 20 or more calls within 10 seconds, for 30 seconds; three
+    /// probes that succeed close it again.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -140,9 +140,9 @@ impl Config {
         Self::new().minimum_calls(5)
     }
 
-    /// Preset for one tenant among many: tenants call seldom, so the window is long (a minute, in 6 buckets), 5 failures in
-    /// a row are enough, and a single probe decides after 10 seconds. The jitter keeps tenants that failed together from
-    /// coming back together.
+    /// Preset for one tenant among many: tenants call seldom, so the window is long (a minute, in 6 buckets), 5
+    /// failures in a row are enough, and a single probe decides after 10 seconds. The jitter keeps tenants that failed
+    /// together from coming back together.
     #[must_use]
     pub fn tenant() -> Self {
         Self::new()
@@ -155,8 +155,8 @@ impl Config {
             .probes(1)
     }
 
-    /// Preset for one operation of a service: half the calls of 30 seconds, failed or slower than 2 seconds, open it for 15
-    /// seconds, which double up to 2 minutes while the probes fail.
+    /// Preset for one operation of a service: half the calls of 30 seconds, failed or slower than 2 seconds, open it
+    /// for 15 seconds, which double up to 2 minutes while the probes fail.
     #[must_use]
     pub fn operation() -> Self {
         Self::new()
@@ -245,8 +245,8 @@ impl Config {
         self
     }
 
-    /// Opens when `predicate` says so, by the counts of the window. It is asked after every call, outside every lock. If it
-    /// panics the circuit stays as it is. Cannot be read from a file.
+    /// Opens when `predicate` says so, by the counts of the window. It is asked after every call, outside every lock.
+    /// If it panics the circuit stays as it is. Cannot be read from a file.
     #[must_use]
     pub fn open_when(mut self, predicate: impl Fn(&Counts) -> bool + Send + Sync + 'static) -> Self {
         self.predicate = Some(Arc::new(predicate));
@@ -269,8 +269,8 @@ impl Config {
         self
     }
 
-    /// Draws each open period evenly from `share` below to `share` above it, so that callers which saw the service fail at
-    /// the same time do not come back at the same time. In [0, 1], default 0; 0.2 is a good value for many callers.
+    /// Draws each open period evenly from `share` below to `share` above it, so that callers which saw the service fail
+    /// at the same time do not come back at the same time. In [0, 1], default 0; 0.2 is a good value for many callers.
     #[must_use]
     pub fn open_jitter(mut self, share: f64) -> Self {
         self.open_jitter = share;
@@ -301,16 +301,16 @@ impl Config {
         self
     }
 
-    /// So many probes must succeed to close the circuit; the first that fails opens it again. From 1 to 10 000, default: as
-    /// many as `probes`.
+    /// So many probes must succeed to close the circuit; the first that fails opens it again. From 1 to 10 000,
+    /// default: as many as `probes`.
     #[must_use]
     pub fn close_after(mut self, successes: u32) -> Self {
         self.close_after = Some(successes);
         self
     }
 
-    /// Lets exactly `probes` results decide by their failure rate: at this rate or more the circuit opens again, else it
-    /// closes. In (0, 1]; off by default, so that the first failure decides.
+    /// Lets exactly `probes` results decide by their failure rate: at this rate or more the circuit opens again, else
+    /// it closes. In (0, 1]; off by default, so that the first failure decides.
     #[must_use]
     pub fn probe_failure_rate(mut self, rate: f64) -> Self {
         self.probe_failure_rate = Some(rate);
@@ -324,9 +324,9 @@ impl Config {
         self
     }
 
-    /// A call that is given up after running longer than this counts as a failure, so that callers who give up on a hung
-    /// service do open its circuit. Default: the slow-call threshold if there is one, else a cancelled call counts as
-    /// nothing. From 1 ms to a year.
+    /// A call that is given up after running longer than this counts as a failure, so that callers who give up on a
+    /// hung service do open its circuit. Default: the slow-call threshold if there is one, else a cancelled call counts
+    /// as nothing. From 1 ms to a year.
     #[must_use]
     pub fn count_cancelled_after(mut self, period: Duration) -> Self {
         self.count_cancelled_after = Some(period);
@@ -340,8 +340,8 @@ impl Config {
         self
     }
 
-    /// Measures how long calls take, for the percentiles of the snapshot. On by default; it costs reading the clock once
-    /// more per call. The slow-call rule measures in any case.
+    /// Measures how long calls take, for the percentiles of the snapshot. On by default; it costs reading the clock
+    /// once more per call. The slow-call rule measures in any case.
     #[must_use]
     pub fn measure_latency(mut self, on: bool) -> Self {
         self.measure_latency = on;

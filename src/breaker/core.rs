@@ -65,8 +65,8 @@ pub struct Ticket {
     probe: u32,
 }
 
-/// When a generation is reviewed first: a predicate may want to open whatever happens, thresholds cannot before something
-/// fails.
+/// When a generation is reviewed first: a predicate may want to open whatever happens, thresholds cannot before
+/// something fails.
 pub(super) fn first_review(has_predicate: bool) -> Tick {
     if has_predicate { Tick::default() } else { Tick::NEVER }
 }

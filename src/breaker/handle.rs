@@ -175,8 +175,8 @@ impl Handle {
         Saved::of(&snapshot, failed_probings)
     }
 
-    /// Goes on where another breaker was saved: state, open period, window and totals. The saved totals are added to what
-    /// was counted here already. In a time window the saved calls count as made now.
+    /// Goes on where another breaker was saved: state, open period, window and totals. The saved totals are added to
+    /// what was counted here already. In a time window the saved calls count as made now.
     pub fn restore(&self, saved: &Saved) {
         let mut now = Moment::new();
         let core = &*self.core;
@@ -200,9 +200,10 @@ impl Handle {
         core.publish(Some(notice));
     }
 
-    /// Bytes of memory this breaker takes, without its observers: under 1 KiB before the first call on a machine with up to 4
-    /// cores (48 bytes more for each further core), and about 2 KiB more for each thread that calls through it, up to two
-    /// threads more than there are cores. A count window takes a byte for each of its calls on top, 384 bytes at least.
+    /// Bytes of memory this breaker takes, without its observers: under 1 KiB before the first call on a machine with
+    /// up to 4 cores (48 bytes more for each further core), and about 2 KiB more for each thread that calls through it,
+    /// up to two threads more than there are cores. A count window takes a byte for each of its calls on top, 384 bytes
+    /// at least.
     #[must_use]
     pub fn memory(&self) -> usize {
         // Two reference counts come before the core.

@@ -19,8 +19,8 @@ pub struct IllegalTransition {
 
 /// The circuit by hand.
 impl Handle {
-    /// Closes the circuit and forgets what the window and the probes knew. Calls that run now count for nothing any more.
-    /// The totals stay.
+    /// Closes the circuit and forgets what the window and the probes knew. Calls that run now count for nothing any
+    /// more. The totals stay.
     pub fn reset(&self) {
         self.go_to(CircuitState::Closed, true, None);
     }

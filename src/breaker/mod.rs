@@ -1,18 +1,18 @@
 //! Circuit breaker: stops calling a service that fails, and tries again carefully.
 //!
-//! **When to use it.** In front of anything that can be down, slow or overloaded for longer than a call: another service, a
-//! database, a cache. Callers get an answer at once instead of after a time-out, and the service gets quiet to recover.
-//! Not in front of something that cannot fail for a while (a pure function), and not in place of a limit on load: a
-//! service that answers is not protected from too many calls by a breaker.
+//! **When to use it.** In front of anything that can be down, slow or overloaded for longer than a call: another
+//! service, a database, a cache. Callers get an answer at once instead of after a time-out, and the service gets quiet
+//! to recover. Not in front of something that cannot fail for a while (a pure function), and not in place of a limit on
+//! load: a service that answers is not protected from too many calls by a breaker.
 //!
-//! **How it decides.** A window counts the last calls. When the share of failures or of slow calls reaches its threshold, or
-//! so many calls fail in a row, or a predicate of yours says so, the circuit *opens*: calls are turned away for a while.
-//! Then it is *half-open*: a few probes go through. If they succeed it *closes*, else it opens again. By hand it can be
-//! forced open, disabled, or made to measure only.
+//! **How it decides.** A window counts the last calls. When the share of failures or of slow calls reaches its
+//! threshold, or so many calls fail in a row, or a predicate of yours says so, the circuit *opens*: calls are turned
+//! away for a while. Then it is *half-open*: a few probes go through. If they succeed it *closes*, else it opens again.
+//! By hand it can be forced open, disabled, or made to measure only.
 //!
-//! **Where it stands.** Inside retry and outside bulkhead and per-attempt timeout: each attempt is counted, a time-out is a
-//! failure of the service, and a full bulkhead is not. The order of the whole stack, outside in: fallback, load shed and
-//! rate limit, total timeout, retry, hedge, **breaker**, bulkhead, attempt timeout, service.
+//! **Where it stands.** Inside retry and outside bulkhead and per-attempt timeout: each attempt is counted, a time-out
+//! is a failure of the service, and a full bulkhead is not. The order of the whole stack, outside in: fallback, load
+//! shed and rate limit, total timeout, retry, hedge, **breaker**, bulkhead, attempt timeout, service.
 //!
 //! # Use
 //!
@@ -26,7 +26,7 @@
 //! let breaker = Handle::new("user-db", Config::new());
 //! let mut users = ServiceBuilder::new()
 //!     .layer(CircuitBreakerLayer::new(breaker.clone()))
-//!     .map_err(Error::Inner)                     // once, at the bottom: the service's error can then carry a rejection
+//!     .map_err(Error::Inner) // once, at the bottom: the service's error can then carry a rejection
 //!     .service(service_fn(async |id: u32| Ok::<_, std::io::Error>(format!("user {id}"))));
 //! let user = users.ready().await?.call(7).await?;
 //! # Ok::<(), Error<std::io::Error>>(())
@@ -67,9 +67,9 @@
 //!
 //! # Results that come late
 //!
-//! Each permit knows the generation of the circuit it was given in; every change of state begins a new one. A result from an
-//! older generation counts for nothing but [`stale`](crate::observe::Totals::stale): a slow failure from before does not
-//! open a circuit that has just closed, and does not lengthen an open period.
+//! Each permit knows the generation of the circuit it was given in; every change of state begins a new one. A result
+//! from an older generation counts for nothing but [`stale`](crate::observe::Totals::stale): a slow failure from before
+//! does not open a circuit that has just closed, and does not lengthen an open period.
 //!
 //! # Cancellation
 //!
@@ -85,9 +85,10 @@
 //!
 //! # Cost
 //!
-//! A call through a closed circuit takes no lock, allocates nothing, and writes only memory of its own thread. It reads the
-//! clock twice, once with [`measure_latency(false)`](Config::measure_latency). A breaker takes under 1 KiB before its first
-//! call and about 2 KiB more for each thread that calls, up to two more than there are cores ([`Handle::memory`]).
+//! A call through a closed circuit takes no lock, allocates nothing, and writes only memory of its own thread. It reads
+//! the clock twice, once with [`measure_latency(false)`](Config::measure_latency). A breaker takes under 1 KiB before
+//! its first call and about 2 KiB more for each thread that calls, up to two more than there are cores
+//! ([`Handle::memory`]).
 
 mod check;
 mod config;

@@ -16,8 +16,8 @@ pub(super) struct OpenPeriod {
 impl OpenPeriod {
     /// The period after `failed` failed probings in a row, with a random number from 0 to 1.
     ///
-    /// The jitter comes after the cap, and may pass it: else circuits that have reached the cap would all come back at the
-    /// same time.
+    /// The jitter comes after the cap, and may pass it: else circuits that have reached the cap would all come back at
+    /// the same time.
     pub(super) fn after(&self, failed: u32, random: f64) -> Duration {
         // The exponent is capped because the power of a large one is infinite; 1.01 to the 8192nd passes any cap.
         let grown = self.base.as_secs_f64() * self.growth.powi(failed.min(8_192) as i32);

@@ -9,8 +9,8 @@ use crate::{
 
 /// The leave to make one call, for callers without Tower.
 ///
-/// Tell it how the call ended; dropping it says that the call was cancelled. A permit that was given while the circuit was
-/// in another state counts for nothing.
+/// Tell it how the call ended; dropping it says that the call was cancelled. A permit that was given while the circuit
+/// was in another state counts for nothing.
 ///
 /// ```
 /// use mainstay::breaker::{Config, Handle};

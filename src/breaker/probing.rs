@@ -1,7 +1,7 @@
 //! What happens while a circuit is half-open: the pure rule.
 //!
-//! A probe holds a place for a limited time. The rejected design is a counter of places: a probe that never reports, for it
-//! hangs or was forgotten, then keeps its place for ever, and with the last place the circuit is wedged.
+//! A probe holds a place for a limited time. The rejected design is a counter of places: a probe that never reports,
+//! for it hangs or was forgotten, then keeps its place for ever, and with the last place the circuit is wedged.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! When a success has to look at the thresholds: hardly ever.
 //!
-//! A success can open a circuit, by completing the minimum of calls, or because old successes dropped out of the window.
-//! But it need not add up the window each time: while nothing in it counts against the service, or nothing has dropped out
-//! since somebody looked, nothing can have changed. So whoever looks writes down when it is due again, and a success
-//! compares that with the time.
+//! A success can open a circuit, by completing the minimum of calls, or because old successes dropped out of the
+//! window. But it need not add up the window each time: while nothing in it counts against the service, or nothing has
+//! dropped out since somebody looked, nothing can have changed. So whoever looks writes down when it is due again, and
+//! a success compares that with the time.
 
 use crate::{
     sync::atomic::{
@@ -13,8 +13,8 @@ use crate::{
     time::Tick,
 };
 
-/// The time of the next review, in steps of 2^16 ns, and in the lower 16 bits a number that changes with every failure, so
-/// that the note of a success that looked before a failure does not replace the note of the failure.
+/// The time of the next review, in steps of 2^16 ns, and in the lower 16 bits a number that changes with every failure,
+/// so that the note of a success that looked before a failure does not replace the note of the failure.
 #[derive(Debug)]
 pub(super) struct Review(AtomicU64);
 

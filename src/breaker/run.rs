@@ -9,12 +9,12 @@ use crate::{
 };
 
 impl Handle {
-    /// Runs a future behind the breaker. It is not polled when the call is turned away, and the permit is taken when the
-    /// answer is first awaited. An `Err` counts as a failure, whatever it is: for one that may be another policy's
+    /// Runs a future behind the breaker. It is not polled when the call is turned away, and the permit is taken when
+    /// the answer is first awaited. An `Err` counts as a failure, whatever it is: for one that may be another policy's
     /// rejection, use [`run_carrying`](Self::run_carrying).
     ///
     /// Dropping the answer counts as nothing, or as a failure after
-    /// [`count_cancelled_after`](Config::count_cancelled_after).
+    /// [`count_cancelled_after`](super::Config::count_cancelled_after).
     ///
     /// ```
     /// # use mainstay::breaker::{Config, Handle};
@@ -75,7 +75,8 @@ impl Handle {
         drive(admitted, &classify, async { future.await.map_err(Error::Inner) }).await
     }
 
-    /// Like [`run`](Self::run), with a fallback for calls that were turned away. The service's own errors are passed on.
+    /// Like [`run`](Self::run), with a fallback for calls that were turned away. The service's own errors are passed
+    /// on.
     ///
     /// # Errors
     ///

@@ -138,7 +138,8 @@ impl Core {
         Notice { from: from.state(), to, cause, generation, counts, at, open_for }
     }
 
-    /// What the window holds; while open what it held when the circuit opened, while half-open the results of the probes.
+    /// What the window holds; while open what it held when the circuit opened, while half-open the results of the
+    /// probes.
     pub(super) fn known(&self, cold: &Cold, now: &mut Moment) -> Counts {
         match self.word().state() {
             CircuitState::Open | CircuitState::ForcedOpen => cold.at_opening,
@@ -156,8 +157,8 @@ impl Core {
         }
     }
 
-    /// A task that turns the circuit half-open on time. It knows the breaker weakly, and none is started where there is no
-    /// runtime: the next call or question then does the same.
+    /// A task that turns the circuit half-open on time. It knows the breaker weakly, and none is started where there is
+    /// no runtime: the next call or question then does the same.
     fn set_alarm(&self, at: Tick) -> Option<AbortHandle> {
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         let (core, at) = (self.me.clone(), at.to_instant()?);

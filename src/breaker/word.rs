@@ -1,4 +1,5 @@
-//! State and generation in one word: a call through a closed circuit loads it once on the way in and once on the way out.
+//! State and generation in one word: a call through a closed circuit loads it once on the way in and once on the way
+//! out.
 
 use crate::observe::CircuitState;
 

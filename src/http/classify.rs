@@ -12,8 +12,8 @@ use crate::{
 
 /// Decides by the status of a response.
 ///
-/// 5xx is a failure, 4xx is ignored (the request was wrong, not the service), everything else is a success. Any status can
-/// be given another meaning. Errors are judged as [`OnError`] does. `Retry-After` is read from failed responses.
+/// 5xx is a failure, 4xx is ignored (the request was wrong, not the service), everything else is a success. Any status
+/// can be given another meaning. Errors are judged as [`OnError`] does. `Retry-After` is read from failed responses.
 ///
 /// ```
 /// use mainstay::{Outcome, http::StatusClassify};

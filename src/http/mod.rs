@@ -1,8 +1,8 @@
 //! HTTP at the edge: what a status means, `Retry-After`, rejections as responses, and bodies that stream.
 //!
 //! - [`StatusClassify`] decides by the status of a response: 5xx is a failure, 4xx says nothing about the service.
-//! - [`RespondLayer`] turns rejections into responses (503, 429, 504) and leaves only the service's own error, which makes
-//!   a stack fit into axum's `Router::layer`.
+//! - [`RespondLayer`] turns rejections into responses (503, 429, 504) and leaves only the service's own error, which
+//!   makes a stack fit into axum's `Router::layer`.
 //! - [`until_body_end`](crate::admission::AdmissionLayer::until_body_end) judges a response, and holds what the policy
 //!   gave, until its body has ended, failed or been dropped, instead of at its head.
 //! - [`retry_after`], [`retry_after_seconds`] and [`retry_after_date`] read and write the header.

@@ -23,8 +23,8 @@ use crate::{
 /// An error out of which a rejection can be taken.
 #[diagnostic::on_unimplemented(
     message = "no rejection can be taken out of `{Self}`",
-    note = "`RespondLayer` stands over `mainstay::Error<_>` or a boxed error: map the error at the bottom of the stack, \
-            `.map_err(mainstay::Error::Inner)`"
+    note = "`RespondLayer` stands over `mainstay::Error<_>` or a boxed error",
+    note = "map the error at the bottom of the stack: `.map_err(mainstay::Error::Inner)`"
 )]
 pub trait TakeRejection {
     /// What is left when it was no rejection.

@@ -6,8 +6,8 @@ use crate::{settings::LONGEST, time::wall};
 
 /// Reads `Retry-After`: seconds, or a date, which is compared with the wall clock.
 ///
-/// A date in the past is no wait. Waits are capped at a year. What is neither a whole number of seconds nor an HTTP date is
-/// as good as no header, and so are two headers: a sender that contradicts itself says nothing.
+/// A date in the past is no wait. Waits are capped at a year. What is neither a whole number of seconds nor an HTTP
+/// date is as good as no header, and so are two headers: a sender that contradicts itself says nothing.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,8 +41,8 @@ pub fn retry_after_seconds(wait: Duration) -> HeaderValue {
     HeaderValue::from(seconds)
 }
 
-/// A moment as an HTTP date, rounded up to the second. `None` outside the years 1970 to 9999, for which there is no such
-/// date.
+/// A moment as an HTTP date, rounded up to the second. `None` outside the years 1970 to 9999, for which there is no
+/// such date.
 #[must_use]
 pub fn retry_after_date(at: SystemTime) -> Option<HeaderValue> {
     const YEAR_10000: u64 = 253_402_300_800;

@@ -21,8 +21,8 @@ impl<P: Policy, C> AdmissionLayer<P, C> {
     /// Holds what the policy gave until the body of the response has ended, and judges the call then.
     ///
     /// A body that ends well leaves what the classifier made of the head; one that fails is a failure. A body that is
-    /// dropped before its end is a cancelled call, unless the head was a failure already. A response counts as slow by the
-    /// time its body took.
+    /// dropped before its end is a cancelled call, unless the head was a failure already. A response counts as slow by
+    /// the time its body took.
     #[must_use]
     pub fn until_body_end(self) -> StreamedLayer<P, C> {
         StreamedLayer { parts: Arc::clone(self.parts()) }

@@ -4,8 +4,8 @@
 //! counts, and are added up when a [`Snapshot`] is asked for. [Observers](Observer) hear only of rare things: a
 //! transition, a rejection, a late result.
 //!
-//! Observers run on the thread on which the thing happened, after every lock is released, so they may call back into the
-//! policy. One that panics is told nothing more; the policy's state and the call's own result are not touched.
+//! Observers run on the thread on which the thing happened, after every lock is released, so they may call back into
+//! the policy. One that panics is told nothing more; the policy's state and the call's own result are not touched.
 //!
 //! ```
 //! use mainstay::{breaker, observe::Event};

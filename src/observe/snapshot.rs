@@ -10,8 +10,8 @@ use crate::{
 
 /// A policy at one moment, for dashboards, health endpoints and tests.
 ///
-/// Serialises to plain JSON: states and causes in `snake_case`, durations in milliseconds, instants in milliseconds since
-/// 1970.
+/// Serialises to plain JSON: states and causes in `snake_case`, durations in milliseconds, instants in milliseconds
+/// since 1970.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Snapshot {
@@ -23,11 +23,11 @@ pub struct Snapshot {
     pub state: CircuitState,
     /// How often it has changed its state.
     pub generation: u64,
-    /// What the window holds. While the circuit is open: what it held when it opened. While it is half-open: the results
-    /// of the probes.
+    /// What the window holds. While the circuit is open: what it held when it opened. While it is half-open: the
+    /// results of the probes.
     pub window: Counts,
-    /// The share of calls in the window that failed; none while there are fewer than `minimum_calls`, and when the window
-    /// shows the results of probes, fewer than `probes`.
+    /// The share of calls in the window that failed; none while there are fewer than `minimum_calls`, and when the
+    /// window shows the results of probes, fewer than `probes`.
     pub failure_rate: Option<f64>,
     /// The share of calls in the window that were slow; none in the same cases.
     pub slow_rate: Option<f64>,

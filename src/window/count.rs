@@ -12,10 +12,10 @@ use crate::{
 /// A ring with a place for every call: a call takes the place of the one that came as many calls before. Recording, and
 /// reading the counts, cost the same at any size.
 ///
-/// Threads take places in blocks of up to 16 (an eighth of the window at most, so one by one below 16), for a place taken
-/// alone would be a cache line shared by all. So with one thread the window is exactly the last calls in order. With
-/// several, a thread that falls silent holds back the rest of its block: that many of the calls in the window, 15 at most
-/// for each such thread, are older than they should be.
+/// Threads take places in blocks of up to 16 (an eighth of the window at most, so one by one below 16), for a place
+/// taken alone would be a cache line shared by all. So with one thread the window is exactly the last calls in order.
+/// With several, a thread that falls silent holds back the rest of its block: that many of the calls in the window, 15
+/// at most for each such thread, are older than they should be.
 #[derive(Debug)]
 pub struct CountWindow {
     size: u64,

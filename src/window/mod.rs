@@ -5,13 +5,13 @@
 //! the policies of this crate bring theirs along.
 //!
 //! A window tells four kinds of calls apart ([`Kind`]) and counts each exactly ([`Counts`]). What one thread records
-//! lies on cache lines that only this thread writes; a reader adds the threads up. A reader that runs while others record
-//! may miss what they are recording, or see it half: a call in place of another may be seen before or after the one it
-//! replaces. Once they are done the counts are exact.
+//! lies on cache lines that only this thread writes; a reader adds the threads up. A reader that runs while others
+//! record may miss what they are recording, or see it half: a call in place of another may be seen before or after the
+//! one it replaces. Once they are done the counts are exact.
 //!
-//! **Epochs.** [`advance`](SlidingWindow::advance) empties a window by moving it to a new epoch. A record says which epoch
-//! it belongs to, and one of another epoch is refused, even when the two meet in the same instant. This is how a late
-//! result cannot reach the window of a circuit that has closed again since.
+//! **Epochs.** [`advance`](SlidingWindow::advance) empties a window by moving it to a new epoch. A record says which
+//! epoch it belongs to, and one of another epoch is refused, even when the two meet in the same instant. This is how a
+//! late result cannot reach the window of a circuit that has closed again since.
 //!
 //! ```
 //! use std::time::Duration;

@@ -12,9 +12,9 @@ use crate::{
 
 /// The calls of the last so much time, in buckets.
 ///
-/// The window is as long as was asked for, cut into buckets of equal length; with the passing of each bucket's length the
-/// oldest bucket drops out whole. So it holds the calls of the present bucket and of the `buckets - 1` before it. Cutting
-/// finer costs memory (32 bytes a bucket for each thread that records), not time.
+/// The window is as long as was asked for, cut into buckets of equal length; with the passing of each bucket's length
+/// the oldest bucket drops out whole. So it holds the calls of the present bucket and of the `buckets - 1` before it.
+/// Cutting finer costs memory (32 bytes a bucket for each thread that records), not time.
 ///
 /// Idle gaps of any length cost nothing. Time that runs backwards is clamped: the call counts in the newest bucket its
 /// thread has seen. A bucket holds up to 2^40 calls of one kind a thread, and then stays there.
@@ -38,8 +38,8 @@ pub(super) struct Entry {
 
 /// One thread's buckets.
 ///
-/// A bucket is numbered from 1 on, over all epochs: a new epoch leaves out as many numbers as there are buckets, so that
-/// emptying a window is the same as an idle gap, and costs nothing.
+/// A bucket is numbered from 1 on, over all epochs: a new epoch leaves out as many numbers as there are buckets, so
+/// that emptying a window is the same as an idle gap, and costs nothing.
 #[derive(Debug)]
 struct Ring {
     // The newest bucket written, 0 for none.
@@ -57,8 +57,8 @@ struct Ring {
 #[repr(align(64))]
 struct Line([AtomicU64; 8]);
 
-/// A word is a count and the low bits of the bucket's number, so that a reader tells a count of this bucket from what an
-/// old one left behind in the same place, in a single load. The number's other bits are in `Ring::newest`: no word
+/// A word is a count and the low bits of the bucket's number, so that a reader tells a count of this bucket from what
+/// an old one left behind in the same place, in a single load. The number's other bits are in `Ring::newest`: no word
 /// older than the ring's length outlives a move to a newer bucket, so the low bits cannot mean two buckets.
 mod word {
     pub(super) const COUNT_BITS: u32 = 40;
@@ -191,8 +191,9 @@ impl TimeWindow {
         let mut number = self.number_after(ring, ring.newest.load(Acquire), at, epoch);
         let newest = ring.newest.fetch_max(number, AcqRel);
         if number > newest {
-            // After an idle gap this long the tags of then and now may be alike, and all must go; a thread that records in
-            // this very instant may lose its call. Else others may have been here before us, and only what is old goes.
+            // After an idle gap this long the tags of then and now may be alike, and all must go; a thread that records
+            // in this very instant may lose its call. Else others may have been here before us, and only what is old
+            // goes.
             let alike = number - newest > word::TAG - self.buckets;
             self.forget(ring, newest, number, |word, number| {
                 let old = |w| (alike || word::age(w, number) >= self.buckets).then_some(0);

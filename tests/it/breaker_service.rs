@@ -11,7 +11,7 @@ use std::{
 
 use mainstay::{
     Error, Name, Outcome, Reason, Rejection,
-    breaker::{CircuitBreakerLayer, Config, Handle, Readiness, State},
+    breaker::{CircuitBreaker, CircuitBreakerLayer, Config, Handle, Readiness, State},
     classify_fn,
 };
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
@@ -20,13 +20,11 @@ use tower_test::mock;
 
 use crate::support::*;
 
+type Mock = mock::Spawn<CircuitBreaker<mock::Mock<u32, u32>>>;
+
 /// A mock service behind a breaker, and the other end of the mock.
-fn mocked(
-    breaker: &Handle,
-) -> (mock::Spawn<impl Service<u32, Response = u32, Error = mainstay::BoxError> + Clone + use<>>, mock::Handle<u32, u32>)
-{
-    let layer = CircuitBreakerLayer::new(breaker.clone());
-    mock::spawn_layer(layer)
+fn mocked(breaker: &Handle) -> (Mock, mock::Handle<u32, u32>) {
+    mock::spawn_layer(CircuitBreakerLayer::new(breaker.clone()))
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,8 +43,8 @@ impl<S: tracing::Subscriber> Layer<S> for Log {
 #[tokio::test(start_paused = true)]
 async fn every_change_of_state_goes_to_tracing_with_breaker_from_and_to() {
     let log = Log::default();
-    // For the whole binary: while a subscriber of one thread comes up, `tracing` may learn from another thread that nobody
-    // listens. The name tells our lines from those of other tests.
+    // For the whole binary: while a subscriber of one thread comes up, `tracing` may learn from another thread that
+    // nobody listens. The name tells our lines from those of other tests.
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log.clone())).unwrap();
     let breaker = Handle::new("logged", consecutive(1));
     fail(&breaker, 1);
