@@ -53,20 +53,21 @@ impl Place {
     /// Waits in this place, whatever it waited for before. The caller looks again whether it still has to wait, since
     /// what it waits for may have come just before.
     pub(crate) fn wait(&mut self, waiters: &Waiters, cx: &Context<'_>) {
-        if let Some((same, id)) = &self.0 {
-            if Arc::ptr_eq(&same.0, &waiters.0) {
-                let mut queue = same.0.queue.lock();
-                if let Some((_, waker)) = queue.wakers.iter_mut().find(|(waiting, _)| waiting == id) {
-                    waker.clone_from(cx.waker());
-                    return;
-                }
+        // Wakers are cloned before the lock and dropped after it: both may run code of the task.
+        let mut waker = cx.waker().clone();
+        if let Some((same, id)) = self.0.as_ref().filter(|(same, _)| Arc::ptr_eq(&same.0, &waiters.0)) {
+            let mut queue = same.0.queue.lock();
+            if let Some((_, waiting)) = queue.wakers.iter_mut().find(|(waiting, _)| waiting == id) {
+                std::mem::swap(waiting, &mut waker);
+                drop(queue);
+                return;
             }
         }
         self.leave();
         let mut queue = waiters.0.queue.lock();
         let id = queue.next;
         queue.next += 1;
-        queue.wakers.push((id, cx.waker().clone()));
+        queue.wakers.push((id, waker));
         waiters.0.waiting.store(queue.wakers.len() as u64, SeqCst);
         self.0 = Some((waiters.clone(), id));
     }

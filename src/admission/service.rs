@@ -30,6 +30,7 @@ pub(crate) struct Front<P: Policy, C> {
     // The inner service was not asked, because the policy would turn the call away.
     shut: Option<Rejection>,
     waiting: P::Waiting,
+    watches: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,7 @@ enum Calls {
 
 impl<P: Policy, C> Front<P, C> {
     pub(crate) fn new(parts: Arc<Parts<P, C>>) -> Self {
-        Self { parts, calls: Calls::None, shut: None, waiting: P::Waiting::default() }
+        Self { parts, calls: Calls::None, shut: None, waiting: P::Waiting::default(), watches: false }
     }
 
     /// Readiness of the service behind this: it is only asked when the policy would let a call in.
@@ -57,13 +58,17 @@ impl<P: Policy, C> Front<P, C> {
             return Poll::Ready(Ok(()));
         }
         match inner(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => {
+                self.stop_watching();
+                Poll::Ready(Ok(()))
+            }
             Poll::Ready(Err(error)) => {
                 self.count_readiness_error(&error);
                 Poll::Ready(Err(error))
             }
             Poll::Pending => {
                 self.parts.policy.watch(&mut self.waiting, cx);
+                self.watches = true;
                 // The policy may have changed its mind before we were on its list.
                 match ready!(self.parts.policy.poll_gate(&mut self.waiting, cx)) {
                     Gate::Open => Poll::Pending,
@@ -73,6 +78,14 @@ impl<P: Policy, C> Front<P, C> {
                     }
                 }
             }
+        }
+    }
+
+    /// An idle, ready clone is on nobody's list.
+    #[inline]
+    fn stop_watching(&mut self) {
+        if std::mem::take(&mut self.watches) {
+            self.waiting = P::Waiting::default();
         }
     }
 

@@ -115,8 +115,10 @@ impl Handle {
         self.core.unready.store(config.readiness == Readiness::Unready, Relaxed);
         // The next call compares what the window holds with the new thresholds.
         self.core.review.note_failure(Tick::default());
-        cold.config = config;
+        let before = std::mem::replace(&mut cold.config, config);
+        // The old predicate is the user's code, and its end too: not under the lock.
         drop(cold);
+        drop(before);
         self.core.waiters.wake_all();
         Ok(())
     }

@@ -102,7 +102,7 @@ impl Handle {
 impl Waiting {
     /// Has the task woken at a time, on the clock of the runtime it runs on.
     fn poll_until(&mut self, until: Tick, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(instant) = until.to_instant() else { return Poll::Pending };
+        let Some(instant) = until.to_instant().filter(|_| until != Tick::NEVER) else { return Poll::Pending };
         if self.alarm.as_ref().is_none_or(|(at, _)| *at != until) {
             self.alarm = Some((until, Box::pin(tokio::time::sleep_until(instant))));
         }

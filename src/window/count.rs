@@ -40,15 +40,38 @@ struct Line([AtomicU8; 64]);
 /// One thread's part of the window.
 #[derive(Debug)]
 struct Share {
-    // The next place of the block the thread is filling: block number times BLOCK_MOST, plus the offset.
-    next: AtomicU64,
+    // What is left of the block the thread is filling, see `lease`.
+    lease: AtomicU64,
     // Calls of each kind that this thread put in, less those it took out, modulo 2^64: only the sum over all threads
     // is a count.
     sums: [AtomicU64; 4],
 }
 
 const BLOCK_MOST: u64 = 16;
-const NO_BLOCK: u64 = u64::MAX;
+
+/// The rest of a block in one word: its line, the next place on it, and the place after its last. Worked out once a
+/// block, because a division costs more than everything else in a record.
+mod lease {
+    const NEXT: u64 = 1 << 8;
+
+    pub(super) const NONE: u64 = 0;
+
+    pub(super) fn new(line: u64, first: u64, length: u64) -> u64 {
+        line << 16 | first << 8 | (first + length)
+    }
+
+    pub(super) fn is_used_up(lease: u64) -> bool {
+        lease >> 8 & 0xff == lease & 0xff
+    }
+
+    pub(super) fn place(lease: u64) -> (usize, usize) {
+        ((lease >> 16) as usize, (lease >> 8 & 0xff) as usize)
+    }
+
+    pub(super) fn without_first(lease: u64) -> u64 {
+        lease + NEXT
+    }
+}
 
 /// A place holds the kind and the low bits of the epoch, so that taking back a record never takes one of a newer epoch.
 mod place {
@@ -81,7 +104,7 @@ impl CountWindow {
 
     fn with_lanes(size: usize, lanes: impl FnOnce(fn() -> Share) -> Lanes<Share>) -> Self {
         let size = size.max(1) as u64;
-        let block = 1 << (size / 8).clamp(1, BLOCK_MOST).ilog2();
+        let block = 1_u64 << (size / 8).clamp(1, BLOCK_MOST).ilog2();
         let blocks = size.div_ceil(block);
         // Neighbouring blocks, which different threads fill at the same time, lie on different lines.
         let lines = (blocks * block).div_ceil(64).max(blocks.min(4));
@@ -130,53 +153,47 @@ impl CountWindow {
         false
     }
 
-    /// The place for the next call, by the lane's block, or by a fresh one where that is full.
+    /// The place for the next call: of the lane's block, or of a fresh one where that is used up.
     #[inline]
     fn take_place(&self, share: &Lane<'_, Share>) -> &AtomicU8 {
-        let next = share.at.next.load(Relaxed);
-        let taken = if self.is_full(next) { self.take_block() } else { next };
+        let lease = share.at.lease.load(Relaxed);
+        let taken = if lease::is_used_up(lease) { self.take_block() } else { lease };
         match share.writer {
-            Writer::Only => share.at.next.store(taken + 1, Relaxed),
-            Writer::OneOfMany => return self.take_shared(share.at, next, taken),
+            Writer::Only => share.at.lease.store(lease::without_first(taken), Relaxed),
+            Writer::OneOfMany => return self.take_shared(share.at, lease, taken),
         }
         self.place(taken)
     }
 
-    fn take_shared(&self, share: &Share, mut next: u64, mut taken: u64) -> &AtomicU8 {
+    fn take_shared(&self, share: &Share, mut lease: u64, mut taken: u64) -> &AtomicU8 {
         loop {
-            match share.next.compare_exchange_weak(next, taken + 1, AcqRel, Relaxed) {
+            let rest = lease::without_first(taken);
+            match share.lease.compare_exchange(lease, rest, AcqRel, Relaxed) {
                 Ok(_) => return self.place(taken),
                 // We hold a whole new block, and another thread was faster with its own. One place of ours is used; the
                 // rest keeps older calls until the ring comes round.
-                Err(_) if self.is_full(next) => return self.place(taken),
+                Err(_) if lease::is_used_up(lease) => return self.place(taken),
                 Err(now) => {
-                    next = now;
-                    taken = if self.is_full(next) { self.take_block() } else { next };
+                    lease = now;
+                    taken = if lease::is_used_up(lease) { self.take_block() } else { lease };
                 }
             }
         }
     }
 
-    fn is_full(&self, next: u64) -> bool {
-        let offset = next % BLOCK_MOST;
-        // A block that is full by its own length shows as offset 0 of the next when it is of full length.
-        next == NO_BLOCK || offset >= self.length_of(next / BLOCK_MOST) || (self.block == BLOCK_MOST && offset == 0)
-    }
-
-    fn length_of(&self, block: u64) -> u64 {
-        let ring = block % self.blocks;
-        self.block.min(self.size - ring * self.block)
-    }
-
+    #[cold]
     fn take_block(&self) -> u64 {
-        self.head.0.fetch_add(1, Relaxed) * BLOCK_MOST
+        let block = self.head.0.fetch_add(1, Relaxed) % self.blocks;
+        let lines = self.places.len() as u64;
+        // The last block of the ring may be shorter.
+        let length = self.block.min(self.size - block * self.block);
+        lease::new(block % lines, block / lines * self.block, length)
     }
 
-    fn place(&self, taken: u64) -> &AtomicU8 {
-        let ring = taken / BLOCK_MOST % self.blocks;
-        let lines = self.places.len() as u64;
-        let column = ring / lines * self.block + taken % BLOCK_MOST;
-        &self.places[(ring % lines) as usize].0[column as usize]
+    #[inline]
+    fn place(&self, lease: u64) -> &AtomicU8 {
+        let (line, place) = lease::place(lease);
+        &self.places[line].0[place]
     }
 
     /// What the window holds.
@@ -217,7 +234,7 @@ impl CountWindow {
 
 impl Share {
     fn new() -> Self {
-        Self { next: AtomicU64::new(NO_BLOCK), sums: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Self { lease: AtomicU64::new(lease::NONE), sums: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
     fn replace(&self, writer: Writer, old: Option<usize>, new: Option<usize>) {
