@@ -230,4 +230,14 @@ mod tests {
         assert_eq!(Seat::here(), Seat::here());
         assert_ne!(Seat::here(), Seat::SHARED);
     }
+
+    #[test]
+    fn no_two_lanes_share_a_cache_line() {
+        let lanes = Lanes::with_owned(8, || AtomicU64::new(0));
+        let at = |seat: u32| std::ptr::from_ref(lanes.get(Seat::numbered(seat), || AtomicU64::new(0)).at).addr();
+        let mut lines: Vec<usize> = (0..9).map(|seat| at(seat) / 128).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        assert_eq!(lines.len(), 9);
+    }
 }

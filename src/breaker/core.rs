@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use crate::{
     admission::Verdict,
     breaker::{
+        cold::{Cold, Notice},
         config::{Config, Readiness},
         limits::Limits,
         probing::Decision,
         review::Review,
-        switch::{Cold, Notice},
         trip::Pending,
         word::Word,
     },

@@ -2,11 +2,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     breaker::{
+        cold::Switch,
         config::{Config, Readiness},
         core::Core,
         permit::Permit,
         saved::Saved,
-        switch::Switch,
     },
     error::Rejection,
     name::Name,

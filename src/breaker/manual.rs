@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::{
-    breaker::{Handle, switch::Switch},
+    breaker::{Handle, cold::Switch},
     name::Name,
     observe::{Cause, CircuitState},
     settings::LONGEST,

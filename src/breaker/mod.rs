@@ -91,6 +91,7 @@
 //! ([`Handle::memory`]).
 
 mod check;
+mod cold;
 mod config;
 mod core;
 mod handle;
