@@ -119,4 +119,29 @@ mod tests {
         drop(tasks);
         assert_eq!(waiters.0.waiting.load(SeqCst), 0);
     }
+
+    #[test]
+    fn a_waker_that_looks_at_the_waiters_when_it_is_dropped_does_not_wait_for_itself() {
+        struct Nosy(Waiters);
+
+        impl std::task::Wake for Nosy {
+            fn wake(self: Arc<Self>) {}
+        }
+
+        impl Drop for Nosy {
+            fn drop(&mut self) {
+                self.0.0.queue.lock().next += 1;
+            }
+        }
+
+        let waiters = Waiters::default();
+        let waker = |waiters: &Waiters| Waker::from(Arc::new(Nosy(waiters.clone())));
+        let mut place = Place::default();
+        place.wait(&waiters, &Context::from_waker(&waker(&waiters)));
+        place.wait(&waiters, &Context::from_waker(&waker(&waiters)));
+        place.leave();
+        place.wait(&waiters, &Context::from_waker(&waker(&waiters)));
+        waiters.wake_all();
+        assert!(waiters.0.queue.lock().next >= 5, "each of the three was dropped");
+    }
 }

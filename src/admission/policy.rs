@@ -24,12 +24,12 @@ pub enum Verdict {
 }
 
 /// Whether a policy would let a call in now.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     /// It would, as far as can be known before the call.
     Open,
-    /// It would turn the call away like this.
-    Shut(Rejection),
+    /// It would turn the call away.
+    Shut,
 }
 
 /// Something that lets calls in or turns them away, and is told how they ended.
@@ -48,6 +48,10 @@ pub trait Policy: Sealed + Clone {
     ///
     /// The rejection, when it does not; it is counted and told.
     fn admit(&self, now: &mut Moment) -> Result<Self::Permit, Rejection>;
+
+    /// The rejection of a call for which the gate was shut when the service was asked whether it is ready, and is not
+    /// any more: come again at once.
+    fn come_again(&self) -> Rejection;
 
     /// Takes the permit back, with the end of the call.
     fn settle(&self, permit: Self::Permit, verdict: Verdict, now: &mut Moment);
@@ -81,6 +85,10 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
         }
     }
 
+    fn come_again(&self) -> Rejection {
+        self.0.come_again()
+    }
+
     #[inline]
     fn settle(&self, (first, second): Self::Permit, verdict: Verdict, now: &mut Moment) {
         self.1.settle(second, verdict, now);
@@ -90,7 +98,7 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
     fn poll_gate(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
         match ready!(self.0.poll_gate(&mut waiting.0, cx)) {
             Gate::Open => self.1.poll_gate(&mut waiting.1, cx),
-            shut @ Gate::Shut(_) => Poll::Ready(shut),
+            Gate::Shut => Poll::Ready(Gate::Shut),
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Front<P: Policy, C> {
     // clones for every call pays for the shared one, and a host that keeps a clone never waits for its cache line.
     calls: Calls,
     // The inner service was not asked, because the policy would turn the call away.
-    shut: Option<Rejection>,
+    shut: bool,
     waiting: P::Waiting,
     watches: bool,
 }
@@ -42,7 +42,7 @@ enum Calls {
 
 impl<P: Policy, C> Front<P, C> {
     pub(crate) fn new(parts: Arc<Parts<P, C>>) -> Self {
-        Self { parts, calls: Calls::None, shut: None, waiting: P::Waiting::default(), watches: false }
+        Self { parts, calls: Calls::None, shut: false, waiting: P::Waiting::default(), watches: false }
     }
 
     /// Readiness of the service behind this: it is only asked when the policy would let a call in.
@@ -52,9 +52,8 @@ impl<P: Policy, C> Front<P, C> {
         cx: &mut Context<'_>,
         mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
     ) -> Poll<Result<(), E>> {
-        self.shut = None;
-        if let Gate::Shut(rejection) = ready!(self.parts.policy.poll_gate(&mut self.waiting, cx)) {
-            self.shut = Some(rejection);
+        self.shut = ready!(self.parts.policy.poll_gate(&mut self.waiting, cx)) == Gate::Shut;
+        if self.shut {
             return Poll::Ready(Ok(()));
         }
         match inner(cx) {
@@ -72,8 +71,8 @@ impl<P: Policy, C> Front<P, C> {
                 // The policy may have changed its mind before we were on its list.
                 match ready!(self.parts.policy.poll_gate(&mut self.waiting, cx)) {
                     Gate::Open => Poll::Pending,
-                    Gate::Shut(rejection) => {
-                        self.shut = Some(rejection);
+                    Gate::Shut => {
+                        self.shut = true;
                         Poll::Ready(Ok(()))
                     }
                 }
@@ -112,21 +111,20 @@ impl<P: Policy, C> Front<P, C> {
             }
         }
         let mut now = Moment::new();
-        match self.shut.take() {
-            None => Admitted::admit(Arc::clone(&self.parts), &mut now),
-            Some(rejection) => Err(self.refuse_unready(rejection, &mut now)),
+        match std::mem::take(&mut self.shut) {
+            false => Admitted::admit(Arc::clone(&self.parts), &mut now),
+            true => Err(self.refuse_unready(&mut now)),
         }
     }
 
     /// Turns away a call for which the inner service was not asked whether it is ready. Should the policy let calls in
     /// by now, this one is still turned away: without `Clone` there is no way to make the service ready first.
-    #[cold]
-    fn refuse_unready(&self, rejection: Rejection, now: &mut Moment) -> Rejection {
+    fn refuse_unready(&self, now: &mut Moment) -> Rejection {
         match self.parts.policy.admit(now) {
             Err(rejection) => rejection,
             Ok(permit) => {
                 self.parts.policy.settle(permit, Verdict::Unused, now);
-                rejection.with_retry_nanos(0)
+                self.parts.policy.come_again()
             }
         }
     }

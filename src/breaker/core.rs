@@ -155,20 +155,21 @@ impl Core {
     }
 
     /// Whether the next call would be turned away, and when that may change by itself.
-    pub(super) fn gate(&self, now: &mut Moment) -> Option<(Rejection, Tick)> {
-        let word = self.word();
-        if word.passes() {
-            return None;
+    pub(super) fn shut_until(&self, now: &mut Moment) -> Option<Tick> {
+        match self.word().state() {
+            CircuitState::Open => {
+                let until = Tick::from_nanos(self.reopen_at.load(Acquire));
+                (until > now.tick()).then_some(until)
+            }
+            CircuitState::ForcedOpen => Some(Tick::NEVER),
+            CircuitState::HalfOpen => {
+                let cold = self.cold.lock();
+                let rules = cold.config.probe_rules();
+                let shut = self.word().state() == CircuitState::HalfOpen && !cold.probing.has_place(now.tick(), &rules);
+                shut.then(|| cold.probing.next_place(&rules))
+            }
+            CircuitState::Closed | CircuitState::MetricsOnly | CircuitState::Disabled => None,
         }
-        if let Some(rejection) = self.refuses_at_once(word, now) {
-            let until = rejection.retry_after().map_or(Tick::NEVER, |left| now.tick() + left);
-            return Some((rejection, until));
-        }
-        let cold = self.cold.lock();
-        let word = self.word();
-        let rules = cold.config.probe_rules();
-        let shut = word.state() == CircuitState::HalfOpen && !cold.probing.has_place(now.tick(), &rules);
-        shut.then(|| (self.rejection(word, now.tick()), cold.probing.next_place(&rules)))
     }
 
     #[inline]

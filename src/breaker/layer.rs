@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 use crate::{
     admission::{self, Admission, AdmissionLayer, Gate, Policy, Sealed, Verdict},
     breaker::{Handle, core::Ticket},
-    error::Rejection,
+    error::{Reason, Rejection},
     outcome::OnError,
     sync::atomic::Ordering::Relaxed,
     time::{Moment, Tick},
@@ -65,6 +65,10 @@ impl Policy for Handle {
         self.core.settle(&ticket, verdict, now);
     }
 
+    fn come_again(&self) -> Rejection {
+        Rejection::new(Reason::CircuitOpen, self.name().clone()).with_retry_nanos(0)
+    }
+
     #[inline]
     fn poll_gate(&self, waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
         if self.core.word().passes() {
@@ -79,16 +83,17 @@ impl Policy for Handle {
 }
 
 impl Handle {
-    #[cold]
     fn poll_shut_gate(&self, waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
-        let look = || self.core.gate(&mut Moment::new());
-        let Some((rejection, _)) = look() else { return Poll::Ready(Gate::Open) };
+        let look = || self.core.shut_until(&mut Moment::new());
+        if look().is_none() {
+            return Poll::Ready(Gate::Open);
+        }
         if !self.core.unready.load(Relaxed) {
-            return Poll::Ready(Gate::Shut(rejection));
+            return Poll::Ready(Gate::Shut);
         }
         self.watch(waiting, cx);
         // Again, now that a change would wake us: it may have come before.
-        let Some((_, until)) = look() else {
+        let Some(until) = look() else {
             waiting.place.leave();
             return Poll::Ready(Gate::Open);
         };

@@ -1,7 +1,5 @@
 //! How a breaker changes its state: always under its lock, always with a new generation, told after the lock.
 
-use std::time::Duration;
-
 use tokio::task::AbortHandle;
 
 use crate::{
