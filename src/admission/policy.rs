@@ -19,6 +19,12 @@ pub enum Verdict {
     Ignored,
     /// The call was given up before it ended.
     Cancelled,
+    /// The answer had begun, and was given up before it ended. What counts against the service is not how long the
+    /// caller took to read, but how long it had then been waiting for the next piece.
+    BrokenOff {
+        /// How long the caller had been waiting; zero when the service was not to blame for the wait.
+        waited: Duration,
+    },
     /// The call was never made: the permit is given back as if it had not been taken.
     Unused,
 }

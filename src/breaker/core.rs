@@ -182,8 +182,11 @@ impl Core {
                 self.record(ticket, true, took, now);
             }
             Verdict::Cancelled if self.limits.counts_cancelled(took) => self.record(ticket, true, took, now),
+            Verdict::BrokenOff { waited } if self.limits.counts_cancelled(nanos(waited)) => {
+                self.record(ticket, true, took, now);
+            }
             Verdict::Ignored => self.give_back(ticket, Some(Tally::Ignored)),
-            Verdict::Cancelled => self.give_back(ticket, Some(Tally::Cancelled)),
+            Verdict::Cancelled | Verdict::BrokenOff { .. } => self.give_back(ticket, Some(Tally::Cancelled)),
             Verdict::Unused => self.give_back(ticket, None),
         }
     }

@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::Response;
@@ -15,14 +16,17 @@ use crate::{
     admission::{AdmissionLayer, Front, Parts, Policy, Running, Verdict},
     error::{CarryRejection, Rejection},
     outcome::{Classify, OnError},
+    time::Tick,
 };
 
 impl<P: Policy, C> AdmissionLayer<P, C> {
     /// Holds what the policy gave until the body of the response has ended, and judges the call then.
     ///
     /// A body that ends well leaves what the classifier made of the head; one that fails is a failure. A body that is
-    /// dropped before its end is a cancelled call, unless the head was a failure already. A response counts as slow by
-    /// the time its body took.
+    /// dropped before its end is a cancelled call, unless the head was a failure already. It counts as a failure after
+    /// [`count_cancelled_after`](crate::breaker::Config::count_cancelled_after) only when the service had kept the
+    /// reader waiting for so long when the reader left: slow readers, and those of an endless stream, may leave at any
+    /// time. A response counts as slow by the time its body took.
     #[must_use]
     pub fn until_body_end(self) -> StreamedLayer<P, C> {
         StreamedLayer { parts: Arc::clone(self.parts()) }
@@ -144,7 +148,7 @@ where
                 let running = call.as_mut().expect("polled again after it answered");
                 let result = ready!(running.guard(|| future.poll(cx)));
                 let head = running.verdict(result.as_ref());
-                let mut held = Held { call: call.take(), head };
+                let mut held = Held { call: call.take(), head, waits_since: None };
                 let response = match result {
                     Ok(response) => response,
                     Err(error) => {
@@ -165,6 +169,8 @@ where
 struct Held<P: Policy, C> {
     call: Option<Running<P, C>>,
     head: Verdict,
+    // Since when the caller has been waiting for a piece of the body; none while the caller has not asked for one.
+    waits_since: Option<Tick>,
 }
 
 impl<P: Policy, C> Held<P, C> {
@@ -177,8 +183,18 @@ impl<P: Policy, C> Held<P, C> {
 
 impl<P: Policy, C> Drop for Held<P, C> {
     fn drop(&mut self) {
+        if self.call.is_none() {
+            return;
+        }
         // Who stops reading an error page has still seen the error.
-        let verdict = if self.head == Verdict::Success { Verdict::Cancelled } else { self.head };
+        let verdict = match self.head {
+            // A reader may be slow or stay for hours, and then leave: only a wait for the service is the service's.
+            Verdict::Success => {
+                let waited = self.waits_since.map_or(Duration::ZERO, |since| Tick::now().since(since));
+                Verdict::BrokenOff { waited }
+            }
+            head => head,
+        };
         self.settle(verdict);
     }
 }
@@ -206,10 +222,15 @@ impl<B: Body, P: Policy, C> Body for StreamedBody<B, P, C> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let poll = || this.body.as_mut().poll_frame(cx);
-        let frame = ready!(match &mut this.held.call {
+        let polled = match &mut this.held.call {
             Some(call) => call.guard(poll),
-            None => this.body.as_mut().poll_frame(cx),
-        });
+            None => return this.body.as_mut().poll_frame(cx),
+        };
+        let Poll::Ready(frame) = polled else {
+            this.held.waits_since.get_or_insert_with(Tick::now);
+            return Poll::Pending;
+        };
+        this.held.waits_since = None;
         match &frame {
             Some(Err(_)) => this.held.settle(Verdict::Failure { retry_after: None }),
             // Hosts do not ask for another frame when the body says that there is none.

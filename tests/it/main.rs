@@ -12,6 +12,8 @@ mod conformance;
 mod conformance_breaker;
 mod conformance_window;
 mod errors;
+#[cfg(feature = "http")]
+mod http_stream;
 mod observe;
 mod support;
 mod ui;

@@ -1,0 +1,81 @@
+//! What the clients talk to.
+
+use std::{convert::Infallible, net::IpAddr};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE},
+};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use mainstay::http::{Respond, RespondBody, RespondLayer};
+use tower::{Layer, ServiceExt};
+
+use crate::{
+    body::Upload,
+    headers, health,
+    pool::{Judged, Pool},
+    upstream::Failure,
+};
+
+/// What came through the pool, or what the gateway says itself.
+pub type ToClient = Either<RespondBody<Judged>, Full<Bytes>>;
+
+/// Answers every request: by itself, or with what a server says.
+#[derive(Clone)]
+pub struct Front {
+    pool: Pool,
+    // Rejections are responses from here on: 503 with `Retry-After` for an open circuit, 504 for a call that took too
+    // long.
+    service: Respond<Pool>,
+}
+
+impl Front {
+    pub fn new(pool: Pool) -> Self {
+        Self { service: RespondLayer::new().layer(pool.clone()), pool }
+    }
+
+    pub async fn answer(self, client: IpAddr, request: Request<Incoming>) -> Result<Response<ToClient>, Infallible> {
+        if let Some(own) = self.own_answer(&request) {
+            return Ok(own.map(|body| Either::Right(Full::new(body))));
+        }
+        let (mut head, body) = request.into_parts();
+        headers::prepare_request(&mut head, client);
+        Ok(match self.service.oneshot(Request::from_parts(head, Upload::new(body))).await {
+            Ok(response) => response.map(Either::Left),
+            Err(failure) => bad_gateway(&failure).map(|body| Either::Right(Full::new(body))),
+        })
+    }
+
+    /// What needs no server.
+    fn own_answer(&self, request: &Request<Incoming>) -> Option<Response<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            // A tunnel cannot be judged, and this is no proxy for the whole world.
+            (&Method::CONNECT, _) => Some(only("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+            (&Method::GET | &Method::HEAD, health::PATH) => Some(health::report(self.pool.breakers())),
+            (_, health::PATH) => Some(only("GET, HEAD")),
+            _ => None,
+        }
+    }
+}
+
+/// This method is none of those there are.
+fn only(allowed: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// The server could not be reached, or broke off. Which one it was is nobody's business out there.
+fn bad_gateway(failure: &Failure) -> Response<Bytes> {
+    let body: &[u8] = match failure {
+        Failure::Call(error) if error.is_connect() => br#"{"error":"connect_failed"}"#,
+        Failure::Call(_) | Failure::Switched => br#"{"error":"bad_answer"}"#,
+    };
+    let mut response = Response::new(Bytes::from_static(body));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,100 @@
+//! A reverse proxy that keeps a sick server from making its clients sick.
+//!
+//! ```text
+//!   clients  --HTTP-->  gateway  --HTTP-->  http://10.0.0.1:8080    a circuit breaker for each
+//!                                  `----->  http://10.0.0.2:8080
+//! ```
+//!
+//! Servers are called in turn; one whose circuit is open is passed over. A call counts as a failure when the server
+//! cannot be reached, breaks off, says 5xx, takes too long to begin its answer, or falls silent in the middle of it,
+//! and bodies are judged at their end. When no circuit lets the call in, the client is told at once when to come back.
+//! Bodies stream through in both directions. `GET /-/health` tells what the breakers know.
+//!
+//! Inside out (see `upstream.rs`, `pool.rs` and `front.rs`):
+//!
+//! ```text
+//!   RespondLayer                          rejections become 503 and 504
+//!     next server in turn
+//!       CircuitBreakerLayer               StatusClassify, until_body_end
+//!         time limit, call                Rejection with Reason::TimedOut
+//! ```
+//!
+//! Try it with any server: `cargo run --release --features http --example gateway -- --upstream http://127.0.0.1:9000`
+
+#![allow(unreachable_pub, reason = "these modules are a program: nobody outside could reach anything")]
+#![allow(clippy::disallowed_methods, reason = "the ban keeps the library to one clock; these timers are the program's")]
+
+mod args;
+mod body;
+mod front;
+mod headers;
+mod health;
+mod pool;
+mod report;
+mod server;
+mod upstream;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use args::{Command, Options};
+use front::Front;
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use pool::Pool;
+use tokio::net::TcpListener;
+use upstream::{Client, Upstream};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+    let done = match args::parse(arguments) {
+        Ok(Command::Run(options)) => run(options).await,
+        Ok(Command::Help) => say(args::USAGE),
+        Err(problem) => Err(problem),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            report::line(&format_args!("gateway: {problem}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<(), String> {
+    let pool = pool(&options)?;
+    let stop = server::stop_signal().map_err(|why| format!("cannot wait for signals: {why}"))?;
+    let at = options.listen.to_string();
+    let listener = TcpListener::bind(options.listen).await.map_err(|why| args::complaint("--listen", &at, why))?;
+    let addr = listener.local_addr().map_err(|why| args::complaint("--listen", &at, why))?;
+    let servers: Vec<_> = pool.breakers().map(|breaker| breaker.name().as_str()).collect();
+    say(&format!("listening on http://{addr}, in front of {}", servers.join(", ")))?;
+    server::run(listener, &Front::new(pool.clone()), stop).await;
+    Ok(())
+}
+
+fn pool(options: &Options) -> Result<Pool, String> {
+    let client = client();
+    let upstreams = options.upstreams.iter().map(|to| {
+        let upstream = Upstream::new(client.clone(), to.clone(), options.limits);
+        let upstream = upstream.map_err(|why| args::complaint("--upstream", to.as_str(), why))?;
+        upstream.breaker.observe(report::transitions);
+        Ok(upstream)
+    });
+    upstreams.collect::<Result<_, _>>().map(Pool::new)
+}
+
+fn client() -> Client {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
+}
+
+fn say(text: &str) -> Result<(), String> {
+    writeln!(io::stdout(), "{text}").map_err(|why| format!("cannot write to stdout: {why}"))
+}
