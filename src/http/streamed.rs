@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::Response;
+use bytes::Buf;
+use http::{Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -19,6 +20,8 @@ use crate::{
 
 impl<P: Policy, C> AdmissionLayer<P, C> {
     /// Holds what the policy gave until the body of the response has ended, and judges the call then.
+    ///
+    /// A body has ended when it says so, with its trailers, or with its last byte when its length is known.
     ///
     /// A body that ends well leaves what the classifier made of the head; one that fails is a failure. A body that is
     /// dropped before its end is a cancelled call, unless the head was a failure already. A response counts as slow by the
@@ -144,7 +147,7 @@ where
                 let running = call.as_mut().expect("polled again after it answered");
                 let result = ready!(running.guard(|| future.poll(cx)));
                 let head = running.verdict(result.as_ref());
-                let mut held = Held { call: call.take(), head };
+                let mut held = Held { call: call.take(), head, left: result.as_ref().ok().and_then(length) };
                 let response = match result {
                     Ok(response) => response,
                     Err(error) => {
@@ -152,7 +155,7 @@ where
                         return Poll::Ready(Err(error));
                     }
                 };
-                if response.body().is_end_stream() {
+                if held.left == Some(0) || response.body().is_end_stream() {
                     held.settle(head);
                 }
                 Poll::Ready(Ok(response.map(|body| StreamedBody { body, held })))
@@ -161,10 +164,18 @@ where
     }
 }
 
+/// How many bytes the body will have, when the head or the body knows.
+fn length<B: Body>(response: &Response<B>) -> Option<u64> {
+    let told = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    told.or_else(|| response.body().size_hint().exact())
+}
+
 /// A call whose head was judged and whose body still streams.
 struct Held<P: Policy, C> {
     call: Option<Running<P, C>>,
     head: Verdict,
+    /// How many bytes are still to come, when it is known.
+    left: Option<u64>,
 }
 
 impl<P: Policy, C> Held<P, C> {
@@ -172,6 +183,20 @@ impl<P: Policy, C> Held<P, C> {
         if let Some(mut call) = self.call.take() {
             call.settle(verdict);
         }
+    }
+
+    /// The body broke off. A head that was a failure already may have said how long to stay away.
+    fn fail(&mut self) {
+        let failed = matches!(self.head, Verdict::Failure { .. });
+        self.settle(if failed { self.head } else { Verdict::Failure { retry_after: None } });
+    }
+
+    /// Whether hosts ask for nothing after this frame, even if the body does not say that it has ended: nothing comes
+    /// after trailers, and HTTP/1 drops a body once it has sent as many bytes as the head told.
+    fn is_last<D: Buf>(&mut self, frame: &Frame<D>) -> bool {
+        let Some(data) = frame.data_ref() else { return frame.is_trailers() };
+        self.left = self.left.map(|left| left.saturating_sub(data.remaining() as u64));
+        self.left == Some(0)
     }
 }
 
@@ -211,9 +236,9 @@ impl<B: Body, P: Policy, C> Body for StreamedBody<B, P, C> {
             None => this.body.as_mut().poll_frame(cx),
         });
         match &frame {
-            Some(Err(_)) => this.held.settle(Verdict::Failure { retry_after: None }),
-            // Hosts do not ask for another frame when the body says that there is none.
-            Some(Ok(_)) if !this.body.is_end_stream() => {}
+            Some(Err(_)) => this.held.fail(),
+            // Nor do hosts ask for another frame when the body says that there is none.
+            Some(Ok(frame)) if !this.held.is_last(frame) && !this.body.is_end_stream() => {}
             Some(Ok(_)) | None => this.held.settle(this.held.head),
         }
         Poll::Ready(frame)
