@@ -101,6 +101,11 @@ pub fn rejection_response(rejection: &Rejection) -> Response<Bytes> {
 ///     *page.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
 ///     page
 /// });
+///
+/// // For a tonic server: gRPC clients understand a status and cannot read the usual response.
+/// let layer = RespondLayer::with(|rejection: &Rejection| {
+///     tonic::Status::unavailable(rejection.to_string()).into_http()
+/// });
 /// ```
 pub struct RespondLayer<R = fn(&Rejection) -> Response<Bytes>> {
     respond: Arc<R>,

@@ -12,6 +12,10 @@ mod conformance;
 mod conformance_breaker;
 mod conformance_window;
 mod errors;
+mod hosts;
+#[cfg(feature = "http")]
+mod http;
+mod loopback;
 mod observe;
 mod support;
 mod ui;
