@@ -1,4 +1,4 @@
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Raw", into = "Raw")]
 pub struct StatusClassify {
-    meanings: Vec<(u16, Outcome)>,
+    meanings: BTreeMap<u16, Outcome>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -71,19 +71,15 @@ impl StatusClassify {
 
     /// The last meaning given to a status counts.
     fn meaning(mut self, codes: impl IntoIterator<Item = StatusCode>, outcome: Outcome) -> Self {
-        for code in codes {
-            self.meanings.retain(|(known, _)| *known != code.as_u16());
-            self.meanings.push((code.as_u16(), outcome));
-        }
+        self.meanings.extend(codes.into_iter().map(|code| (code.as_u16(), outcome)));
         self
     }
 
     /// What a status means.
     #[must_use]
     pub fn outcome(&self, status: StatusCode) -> Outcome {
-        let given = self.meanings.iter().find(|(code, _)| *code == status.as_u16());
-        match (given, status.as_u16()) {
-            (Some((_, outcome)), _) => *outcome,
+        match (self.meanings.get(&status.as_u16()), status.as_u16()) {
+            (Some(outcome), _) => *outcome,
             (None, 400..=499) => Outcome::Ignored,
             (None, 500..=599) => Outcome::Failure,
             (None, _) => Outcome::Success,
@@ -112,7 +108,7 @@ impl TryFrom<Raw> for StatusClassify {
 
     fn try_from(raw: Raw) -> Result<Self, ConfigError> {
         let mut checks = Checks::default();
-        let mut meanings: Vec<(u16, Outcome)> = Vec::new();
+        let mut meanings = BTreeMap::new();
         for (field, codes, outcome) in [
             ("failure", raw.failure, Outcome::Failure),
             ("success", raw.success, Outcome::Success),
@@ -120,10 +116,9 @@ impl TryFrom<Raw> for StatusClassify {
         ] {
             for code in codes {
                 checks.range(field, code, CODES);
-                if meanings.iter().any(|(known, other)| *known == code && *other != outcome) {
+                if meanings.insert(code, outcome).is_some_and(|other| other != outcome) {
                     checks.refuse(field, code, "this status has another meaning in the same settings");
                 }
-                meanings.push((code, outcome));
             }
         }
         checks.finish().map(|()| Self { meanings })
@@ -133,7 +128,7 @@ impl TryFrom<Raw> for StatusClassify {
 impl From<StatusClassify> for Raw {
     fn from(classify: StatusClassify) -> Self {
         let with =
-            |outcome| classify.meanings.iter().filter(move |(_, o)| *o == outcome).map(|(code, _)| *code).collect();
+            |outcome| classify.meanings.iter().filter(move |(_, o)| **o == outcome).map(|(code, _)| *code).collect();
         Self { failure: with(Outcome::Failure), success: with(Outcome::Success), ignore: with(Outcome::Ignored) }
     }
 }

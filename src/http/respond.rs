@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
-    error::{BoxError, Error, Reason, Rejection},
+    error::{BoxError, CarryRejection, Error, Reason, Rejection},
     http::retry_after_seconds,
 };
 
@@ -53,7 +53,8 @@ impl TakeRejection for BoxError {
     type Rest = Self;
 
     fn take_rejection(self) -> Result<Rejection, Self> {
-        self.downcast().map(|rejection| *rejection)
+        // It may be wrapped: a buffer boxes the `Error<_>` of the layers below it.
+        self.rejection().cloned().ok_or(self)
     }
 }
 
@@ -99,6 +100,11 @@ pub fn rejection_response(rejection: &Rejection) -> Response<Bytes> {
 ///     let mut page = Response::new(Bytes::from_static(b"We will be right back."));
 ///     *page.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
 ///     page
+/// });
+///
+/// // For a tonic server: gRPC clients understand a status and cannot read the usual response.
+/// let layer = RespondLayer::with(|rejection: &Rejection| {
+///     tonic::Status::unavailable(rejection.to_string()).into_http()
 /// });
 /// ```
 pub struct RespondLayer<R = fn(&Rejection) -> Response<Bytes>> {

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use http::Response;
+use bytes::Buf;
+use http::{Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -22,8 +23,11 @@ use crate::{
 impl<P: Policy, C> AdmissionLayer<P, C> {
     /// Holds what the policy gave until the body of the response has ended, and judges the call then.
     ///
-    /// A body that ends well leaves what the classifier made of the head; one that fails is a failure. A body that is
-    /// dropped before its end is a cancelled call, unless the head was a failure already. It counts as a failure after
+    /// A body has ended when it says so, with its trailers, or with its last byte when its length is known.
+    ///
+    /// A body that ends well leaves what the classifier made of the head, and so does one that nobody ever asks for a
+    /// piece of, as in the answer to a HEAD request; a body that fails is a failure. One that is dropped half-way is a
+    /// cancelled call, unless the head was a failure already. It counts as a failure after
     /// [`count_cancelled_after`](crate::breaker::Config::count_cancelled_after) only when the service had kept the
     /// reader waiting for so long when the reader left: slow readers, and those of an endless stream, may leave at any
     /// time. A response counts as slow by the time its body took.
@@ -148,7 +152,8 @@ where
                 let running = call.as_mut().expect("polled again after it answered");
                 let result = ready!(running.guard(|| future.poll(cx)));
                 let head = running.verdict(result.as_ref());
-                let mut held = Held { call: call.take(), head, waits_since: None };
+                let left = result.as_ref().ok().and_then(length);
+                let mut held = Held { call: call.take(), head, left, asked: false, waits_since: None };
                 let response = match result {
                     Ok(response) => response,
                     Err(error) => {
@@ -156,7 +161,7 @@ where
                         return Poll::Ready(Err(error));
                     }
                 };
-                if response.body().is_end_stream() {
+                if held.left == Some(0) || response.body().is_end_stream() {
                     held.settle(head);
                 }
                 Poll::Ready(Ok(response.map(|body| StreamedBody { body, held })))
@@ -165,10 +170,20 @@ where
     }
 }
 
+/// How many bytes the body will have, when the head or the body knows.
+fn length<B: Body>(response: &Response<B>) -> Option<u64> {
+    let told = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    told.or_else(|| response.body().size_hint().exact())
+}
+
 /// A call whose head was judged and whose body still streams.
 struct Held<P: Policy, C> {
     call: Option<Running<P, C>>,
     head: Verdict,
+    // How many bytes are still to come, when it is known.
+    left: Option<u64>,
+    // Whether anybody has asked for a piece of the body.
+    asked: bool,
     // Since when the caller has been waiting for a piece of the body; none while the caller has not asked for one.
     waits_since: Option<Tick>,
 }
@@ -179,6 +194,20 @@ impl<P: Policy, C> Held<P, C> {
             call.settle(verdict);
         }
     }
+
+    /// The body broke off. A head that was a failure already may have said how long to stay away.
+    fn fail(&mut self) {
+        let failed = matches!(self.head, Verdict::Failure { .. });
+        self.settle(if failed { self.head } else { Verdict::Failure { retry_after: None } });
+    }
+
+    /// Whether hosts ask for nothing after this frame, even if the body does not say that it has ended: nothing comes
+    /// after trailers, and HTTP/1 drops a body once it has sent as many bytes as the head told.
+    fn is_last<D: Buf>(&mut self, frame: &Frame<D>) -> bool {
+        let Some(data) = frame.data_ref() else { return frame.is_trailers() };
+        self.left = self.left.map(|left| left.saturating_sub(data.remaining() as u64));
+        self.left == Some(0)
+    }
 }
 
 impl<P: Policy, C> Drop for Held<P, C> {
@@ -188,6 +217,8 @@ impl<P: Policy, C> Drop for Held<P, C> {
         }
         // Who stops reading an error page has still seen the error.
         let verdict = match self.head {
+            // Nobody wanted the body, as in the answer to HEAD: the head is all there is to judge.
+            Verdict::Success if !self.asked => Verdict::Success,
             // A reader may be slow or stay for hours, and then leave: only a wait for the service is the service's.
             Verdict::Success => {
                 let waited = self.waits_since.map_or(Duration::ZERO, |since| Tick::now().since(since));
@@ -221,6 +252,7 @@ impl<B: Body, P: Policy, C> Body for StreamedBody<B, P, C> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
+        this.held.asked = true;
         let poll = || this.body.as_mut().poll_frame(cx);
         let polled = match &mut this.held.call {
             Some(call) => call.guard(poll),
@@ -232,9 +264,9 @@ impl<B: Body, P: Policy, C> Body for StreamedBody<B, P, C> {
         };
         this.held.waits_since = None;
         match &frame {
-            Some(Err(_)) => this.held.settle(Verdict::Failure { retry_after: None }),
-            // Hosts do not ask for another frame when the body says that there is none.
-            Some(Ok(_)) if !this.body.is_end_stream() => {}
+            Some(Err(_)) => this.held.fail(),
+            // Nor do hosts ask for another frame when the body says that there is none.
+            Some(Ok(frame)) if !this.held.is_last(frame) && !this.body.is_end_stream() => {}
             Some(Ok(_)) | None => this.held.settle(this.held.head),
         }
         Poll::Ready(frame)

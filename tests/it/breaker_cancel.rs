@@ -15,15 +15,6 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::support::*;
 
-/// A half-open breaker with one probe.
-async fn half_open() -> Handle {
-    let breaker = Handle::new("x", consecutive(1));
-    fail(&breaker, 1);
-    advance(ms(10_000)).await;
-    assert_eq!(breaker.state(), State::HalfOpen);
-    breaker
-}
-
 /// Answers after so many polls.
 fn after_polls(mut polls: u32) -> impl Future<Output = Answer> {
     poll_fn(move |cx| {

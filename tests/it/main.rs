@@ -12,8 +12,12 @@ mod conformance;
 mod conformance_breaker;
 mod conformance_window;
 mod errors;
+mod hosts;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "http")]
 mod http_stream;
+mod loopback;
 mod observe;
 mod support;
 mod ui;

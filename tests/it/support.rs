@@ -13,7 +13,7 @@ use std::{
 
 use mainstay::{
     Error,
-    breaker::{Config, Handle},
+    breaker::{Config, Handle, State},
     observe::Event,
 };
 
@@ -43,6 +43,15 @@ pub(crate) fn fail(breaker: &Handle, times: usize) {
 
 pub(crate) fn succeed(breaker: &Handle, times: usize) {
     (0..times).for_each(|_| breaker.acquire().expect("let in").success());
+}
+
+/// A half-open breaker with one probe.
+pub(crate) async fn half_open() -> Handle {
+    let breaker = Handle::new("x", consecutive(1));
+    fail(&breaker, 1);
+    advance(ms(10_000)).await;
+    assert_eq!(breaker.state(), State::HalfOpen);
+    breaker
 }
 
 /// Every change of state, as "from>to:cause".

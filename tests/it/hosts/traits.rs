@@ -1,0 +1,109 @@
+//! What a service and its future are depends on what is inside, and on nothing else.
+
+use std::{
+    cell::Cell,
+    future::Pending,
+    marker::{PhantomData, PhantomPinned},
+    pin::Pin,
+    rc::Rc,
+};
+
+use mainstay::breaker::{self, CircuitBreaker};
+
+use super::*;
+
+trait Not {
+    const IS: bool = false;
+}
+
+impl<T: ?Sized> Not for T {}
+
+/// Whether a type implements a trait: the constant of the type itself, where there is one, goes before that of `Not`.
+macro_rules! is {
+    ($type:ty: $($bound:tt)+) => {{
+        struct Asked<T: ?Sized>(PhantomData<T>);
+        #[allow(dead_code)]
+        impl<T: ?Sized + $($bound)+> Asked<T> {
+            const IS: bool = true;
+        }
+        <Asked<$type>>::IS
+    }};
+}
+
+struct NotClone;
+
+/// A future that must not be moved, as an async block is.
+struct Pinned<T>(PhantomData<T>, PhantomPinned);
+
+macro_rules! services {
+    ($type:ident) => {
+        for (what, inside, ours) in [
+            ("()", [true; 4], traits!($type<()>)),
+            ("not Clone", [false, true, true, true], traits!($type<NotClone>)),
+            ("not Send, not Sync", [true, false, false, true], traits!($type<Rc<()>>)),
+            ("not Clone, not Sync", [false, true, false, true], traits!($type<Cell<NotClone>>)),
+            ("not Clone, not Unpin", [false, true, true, false], traits!($type<PhantomPinnedNotClone>)),
+        ] {
+            assert_eq!(ours, inside, "over a service that is {what}");
+        }
+    };
+}
+
+macro_rules! traits {
+    ($type:ty) => {
+        [is!($type: Clone), is!($type: Send), is!($type: Sync), is!($type: Unpin)]
+    };
+}
+
+struct PhantomPinnedNotClone(#[allow(dead_code)] PhantomPinned);
+
+macro_rules! futures {
+    ($type:ident) => {
+        for (what, inside, ours) in [
+            ("Send, Sync, Unpin", [true, true, true], auto!($type<Pending<Answer>>)),
+            ("not Unpin", [true, true, false], auto!($type<Pinned<()>>)),
+            ("not Send, not Sync", [false, false, true], auto!($type<Rc<()>>)),
+            ("boxed", [true, false, true], auto!($type<Pin<Box<dyn Future<Output = Answer> + Send>>>)),
+        ] {
+            assert_eq!(ours, inside, "over a future that is {what}");
+        }
+    };
+}
+
+macro_rules! auto {
+    ($type:ty) => {
+        [is!($type: Send), is!($type: Sync), is!($type: Unpin)]
+    };
+}
+
+#[test]
+fn a_service_is_what_the_service_inside_is() {
+    services!(CircuitBreaker);
+    futures!(BreakerFuture);
+}
+
+type BreakerFuture<F> = breaker::ResponseFuture<F>;
+
+#[cfg(feature = "http")]
+#[test]
+fn so_are_those_of_the_http_feature() {
+    use mainstay::http::{Respond, RespondBody, RespondFuture, Streamed, StreamedBody, StreamedFuture};
+
+    type StreamedService<S> = Streamed<S, Handle>;
+    type OnlyStreamed<F> = StreamedFuture<F, Handle, mainstay::OnError>;
+    type OnlyRespond<F> = RespondFuture<F, fn()>;
+    type OnlyStreamedBody<B> = StreamedBody<B, Handle, mainstay::OnError>;
+    services!(StreamedService);
+    services!(Respond);
+    futures!(OnlyStreamed);
+    futures!(OnlyRespond);
+    futures!(OnlyStreamedBody);
+    futures!(RespondBody);
+}
+
+#[test]
+fn the_question_itself_is_answered_right() {
+    assert_eq!(traits!(Rc<()>), [true, false, false, true]);
+    assert_eq!(auto!(Pinned<Rc<()>>), [false, false, false]);
+    assert_eq!(traits!(Cell<NotClone>), [false, true, false, true]);
+}
