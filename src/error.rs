@@ -24,6 +24,8 @@ pub enum Reason {
     CircuitOpen,
     /// The circuit is half-open and every probe is taken.
     CircuitProbing,
+    /// The caller's deadline had passed before the service was called.
+    DeadlinePassed,
     /// There is no instance that may be called.
     NoInstance,
     /// Load was shed.
@@ -42,6 +44,7 @@ impl Reason {
             Self::BulkheadFull => "bulkhead_full",
             Self::CircuitOpen => "circuit_open",
             Self::CircuitProbing => "circuit_probing",
+            Self::DeadlinePassed => "deadline_passed",
             Self::NoInstance => "no_instance",
             Self::Overloaded => "overloaded",
             Self::RateLimited => "rate_limited",
@@ -141,6 +144,7 @@ impl fmt::Display for Rejection {
             Reason::BulkheadFull => write!(f, "bulkhead \"{policy}\" is full"),
             Reason::CircuitOpen => write!(f, "circuit breaker \"{policy}\" is open"),
             Reason::CircuitProbing => write!(f, "circuit breaker \"{policy}\" is half-open and all probes are taken"),
+            Reason::DeadlinePassed => write!(f, "the deadline had passed before \"{policy}\" began"),
             Reason::NoInstance => write!(f, "\"{policy}\" has no instance to call"),
             Reason::Overloaded => write!(f, "\"{policy}\" is overloaded"),
             Reason::RateLimited => write!(f, "rate limit \"{policy}\" is used up"),

@@ -1,9 +1,9 @@
 //! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
 //! slow, failing or gone.
 //!
-//! This release has the ground floor and the [circuit breaker](breaker). It goes in front of any Tower service (axum,
-//! hyper, tonic, reqwest) or around any future, allocates nothing and takes no lock on the way of a call, and is right
-//! under cancellation, panics and races.
+//! This release has the ground floor, the [circuit breaker](breaker) and the [timeout]. They go in front of any Tower
+//! service (axum, hyper, tonic, reqwest) or around any future, allocates nothing and takes no lock on the way of a
+//! call, and is right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
@@ -35,6 +35,7 @@
 //! | to learn about | read |
 //! |---|---|
 //! | the circuit breaker: when to use it, how it decides, all its settings | [`breaker`] |
+//! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`Outcome`] |
 //! | events, snapshots, latencies | [`observe`] |
@@ -75,6 +76,7 @@
 
 pub mod admission;
 pub mod breaker;
+mod deadline;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
@@ -85,9 +87,11 @@ mod outcome;
 mod settings;
 mod sync;
 pub mod time;
+pub mod timeout;
 mod waiters;
 pub mod window;
 
+pub use deadline::{Deadline, DeadlineOf, NoDeadline, deadline_fn};
 pub use error::{BoxError, CarryRejection, Error, Reason, Rejection};
 pub use name::Name;
 pub use outcome::{Classify, OnError, Outcome, classify_error, classify_fn};

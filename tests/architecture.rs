@@ -12,7 +12,7 @@ use std::{
 /// The floors from the ground up, and the rooms on each. A room may use the floors below it; rooms of one floor do not
 /// know each other, except on the ground.
 const FLOORS: [(&str, &[&str]); 6] = [
-    ("ground", &["error", "lanes", "name", "outcome", "settings", "sync", "time", "waiters", "window"]),
+    ("ground", &["deadline", "error", "lanes", "name", "outcome", "settings", "sync", "time", "waiters", "window"]),
     ("watch", &["admission", "observe"]),
     (
         "rooms",
@@ -24,7 +24,11 @@ const FLOORS: [(&str, &[&str]); 6] = [
 ];
 
 /// Names that `lib.rs` exports at the root, with the room they live in.
-const ROOT: [(&str, &str); 12] = [
+const ROOT: [(&str, &str); 16] = [
+    ("Deadline", "deadline"),
+    ("DeadlineOf", "deadline"),
+    ("NoDeadline", "deadline"),
+    ("deadline_fn", "deadline"),
     ("BoxError", "error"),
     ("CarryRejection", "error"),
     ("Error", "error"),

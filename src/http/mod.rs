@@ -6,6 +6,8 @@
 //! - [`until_body_end`](crate::admission::AdmissionLayer::until_body_end) judges a response, and holds what the policy
 //!   gave, until its body has ended, failed or been dropped, instead of at its head.
 //! - [`retry_after`], [`retry_after_seconds`] and [`retry_after_date`] read and write the header.
+//! - [`DeadlineLayer`] and [`SendDeadlineLayer`] carry the time left from server to client in headers,
+//!   [`BodyTimeoutLayer`] cuts off bodies that stop half-way.
 //!
 //! A circuit breaker for all routes of an axum server:
 //!
@@ -23,12 +25,19 @@
 //! );
 //! ```
 
+mod body_timeout;
 mod classify;
+mod deadline;
 mod respond;
 mod retry_after;
 mod streamed;
 
+pub use body_timeout::{BodyTimeout, BodyTimeoutFuture, BodyTimeoutLayer, LimitedBody};
 pub use classify::StatusClassify;
+pub use deadline::{
+    DeadlineLayer, GRPC_TIMEOUT, ReadDeadline, RequestDeadline, SendDeadline, SendDeadlineLayer, TIMEOUT_MS,
+    grpc_timeout_value, timeout_header,
+};
 pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer, TakeRejection, rejection_response};
 pub use retry_after::{retry_after, retry_after_date, retry_after_seconds};
 pub use streamed::{Streamed, StreamedBody, StreamedFuture, StreamedLayer};

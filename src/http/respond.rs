@@ -60,8 +60,8 @@ impl TakeRejection for BoxError {
 
 /// The usual response to a rejected call.
 ///
-/// 429 when a rate limit said no, 504 when the call timed out, 503 for everything else, with `Retry-After` in seconds,
-/// rounded up, when the wait is known, and a small JSON body:
+/// 429 when a rate limit said no, 504 when the call timed out or came too late, 503 for everything else, with
+/// `Retry-After` in seconds, rounded up, when the wait is known, and a small JSON body:
 /// `{"error":"circuit_open","policy":"user-db","retry_after_ms":4200}`.
 #[must_use]
 pub fn rejection_response(rejection: &Rejection) -> Response<Bytes> {
@@ -75,7 +75,7 @@ pub fn rejection_response(rejection: &Rejection) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = match rejection.reason() {
         Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Reason::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        Reason::TimedOut | Reason::DeadlinePassed => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

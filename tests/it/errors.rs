@@ -142,6 +142,7 @@ fn every_reason_names_the_policy() {
         Reason::BulkheadFull,
         Reason::CircuitOpen,
         Reason::CircuitProbing,
+        Reason::DeadlinePassed,
         Reason::NoInstance,
         Reason::Overloaded,
         Reason::RateLimited,

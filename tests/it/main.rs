@@ -20,5 +20,6 @@ mod http_stream;
 mod loopback;
 mod observe;
 mod support;
+mod timeout;
 mod ui;
 mod window;

@@ -1,0 +1,137 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::{
+    deadline::{Deadline, DeadlineOf, NoDeadline},
+    error::{CarryRejection, Rejection},
+    time::Moment,
+    timeout::{Handle, handle::Core, timer::Timer},
+};
+
+/// A service whose calls are cut off when they take too long.
+pub struct Timeout<S, D = NoDeadline> {
+    inner: S,
+    handle: Handle,
+    deadline: Arc<D>,
+}
+
+impl<S, D> Timeout<S, D> {
+    pub(super) const fn new(inner: S, handle: Handle, deadline: Arc<D>) -> Self {
+        Self { inner, handle, deadline }
+    }
+
+    /// The limit.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The service inside.
+    #[must_use]
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Takes the limit off.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, D, Req> Service<Req> for Timeout<S, D>
+where
+    S: Service<Req>,
+    S::Error: CarryRejection,
+    D: DeadlineOf<Req>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let deadline = self.deadline.deadline(&request);
+        if deadline.is_some_and(|deadline| deadline.has_passed(&mut Moment::new())) {
+            return ResponseFuture { state: State::TooLate { rejection: Some(self.handle.core.too_late()) } };
+        }
+        let future = self.inner.call(request);
+        let core = Arc::clone(&self.handle.core);
+        ResponseFuture { state: State::Called { future, core, timer: Timer::default(), deadline } }
+    }
+}
+
+impl<S: Clone, D> Clone for Timeout<S, D> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), handle: self.handle.clone(), deadline: Arc::clone(&self.deadline) }
+    }
+}
+
+impl<S: fmt::Debug, D> fmt::Debug for Timeout<S, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout").field("inner", &self.inner).field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The answer of a [`Timeout`]: the service's, or the rejection of a call that was cut off.
+    ///
+    /// `Unpin` when the service's future is. Dropping it drops the call.
+    ///
+    /// # Panics
+    ///
+    /// Polling it again after it has answered for a call that came too late panics.
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    #[derive(Debug)]
+    enum State<F> {
+        TooLate { rejection: Option<Rejection> },
+        Called { #[pin] future: F, core: Arc<Core>, timer: Timer, deadline: Option<Deadline> },
+    }
+}
+
+impl<F, T, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: CarryRejection,
+{
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::TooLate { rejection } => {
+                let rejection = rejection.take().expect("polled again after it answered");
+                Poll::Ready(Err(E::from_rejection(rejection)))
+            }
+            StateProjection::Called { future, core, timer, deadline } => {
+                // The service first: an answer that is there wins over a limit that has passed.
+                if let Poll::Ready(result) = future.poll(cx) {
+                    return Poll::Ready(result);
+                }
+                timer.poll(core.limit(), *deadline, cx).map(|()| Err(E::from_rejection(core.cut_off())))
+            }
+        }
+    }
+}
