@@ -2,8 +2,8 @@
 //! slow, failing or gone.
 //!
 //! This release has the ground floor, the [circuit breaker](breaker) and the [timeout]. They go in front of any Tower
-//! service (axum, hyper, tonic, reqwest) or around any future, allocates nothing and takes no lock on the way of a
-//! call, and is right under cancellation, panics and races.
+//! service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on the way of a
+//! call, and are right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};

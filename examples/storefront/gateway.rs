@@ -9,10 +9,10 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 use mainstay::{
-    BoxError,
-    breaker::{Config, Handle},
+    BoxError, Error,
+    breaker::{self, Config},
+    timeout,
 };
-use tokio::time::timeout;
 
 use crate::http::{Answer, Client};
 
@@ -38,27 +38,35 @@ pub struct Part {
     name: &'static str,
     uri: Uri,
     // None in the unprotected run: this is all that the two runs differ in.
-    breaker: Option<Handle>,
+    protection: Option<Protection>,
+}
+
+struct Protection {
+    breaker: breaker::Handle,
+    limit: timeout::Handle,
 }
 
 impl Part {
     pub fn new(name: &'static str, uri: Uri, protected: bool) -> Self {
-        Self { name, uri, breaker: protected.then(|| Handle::new(name, breaker_config())) }
+        let protection = protected.then(|| Protection {
+            breaker: breaker::Handle::new(name, breaker_config()),
+            limit: timeout::Handle::new(name, CALL_LIMIT),
+        });
+        Self { name, uri, protection }
     }
 
-    pub fn breaker(&self) -> Option<&Handle> {
-        self.breaker.as_ref()
+    pub fn breaker(&self) -> Option<&breaker::Handle> {
+        self.protection.as_ref().map(|protection| &protection.breaker)
     }
 
     /// Asks the upstream for its part of the page.
     async fn fetch(&self, client: &Client) -> Result<Bytes, BoxError> {
-        let Some(breaker) = &self.breaker else {
+        let Some(Protection { breaker, limit }) = &self.protection else {
             // The naive way: waits for as long as it takes.
             return self.call(client).await;
         };
         // The breaker goes around the time limit, so that a call which runs into it counts as a failure.
-        let guarded = breaker.run(async { timeout(CALL_LIMIT, self.call(client)).await? });
-        guarded.await.map_err(mainstay::Error::into_boxed)
+        breaker.run_carrying(limit.run(self.call(client))).await.map_err(Error::into_boxed)
     }
 
     async fn call(&self, client: &Client) -> Result<Bytes, BoxError> {
