@@ -1,9 +1,9 @@
 //! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
 //! slow, failing or gone.
 //!
-//! This release has the ground floor, the [circuit breaker](breaker) and the [timeout]. They go in front of any Tower
-//! service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on the way of a
-//! call, and are right under cancellation, panics and races.
+//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead] and the [timeout]. They go in
+//! front of any Tower service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on
+//! the way of a call, and are right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
@@ -35,6 +35,7 @@
 //! | to learn about | read |
 //! |---|---|
 //! | the circuit breaker: when to use it, how it decides, all its settings | [`breaker`] |
+//! | limits on the number of calls at a time | [`bulkhead`] |
 //! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`Outcome`] |
@@ -76,6 +77,7 @@
 
 pub mod admission;
 pub mod breaker;
+pub mod bulkhead;
 mod deadline;
 mod error;
 #[cfg(feature = "http")]

@@ -62,6 +62,11 @@ impl<H: Holds> Admitted<H> {
         Ok(Self { holder, permit })
     }
 
+    /// A call that was let in already.
+    pub(crate) fn with(holder: H, permit: <H::Policy as Policy>::Permit) -> Self {
+        Self { holder, permit: Some(permit) }
+    }
+
     #[inline]
     pub(crate) fn settle(&mut self, verdict: Verdict) {
         if let Some(permit) = self.permit.take() {

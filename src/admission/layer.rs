@@ -38,7 +38,6 @@ impl<P: Policy, C> AdmissionLayer<P, C> {
         &self.parts.policy
     }
 
-    #[cfg(feature = "http")]
     pub(crate) fn parts(&self) -> &Arc<Parts<P, C>> {
         &self.parts
     }

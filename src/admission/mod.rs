@@ -23,16 +23,19 @@ mod future;
 mod guard;
 mod layer;
 mod policy;
+mod queue;
+mod queued;
 mod service;
 
 pub use future::ResponseFuture;
 pub use layer::AdmissionLayer;
-pub use policy::{Gate, Policy, Verdict};
+pub use policy::{Gate, Policy, Readiness, Verdict};
+pub use queue::{Entry, PairWait, Queue};
+pub use queued::{Queued, QueuedFuture, QueuedLayer};
 pub use service::Admission;
 
 pub(crate) use guard::{Admitted, Parts, verdict};
 pub(crate) use policy::Sealed;
-#[cfg(feature = "http")]
 pub(crate) use service::Front;
 
 /// A call that runs behind a layer.

@@ -3,6 +3,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{error::Rejection, time::Moment};
 
 /// How a call ended, as told to a [`Policy`].
@@ -67,6 +69,18 @@ pub trait Policy: Sealed + Clone {
 
     /// Has the task woken when the answer of `poll_gate` may change. The caller asks again at once after this.
     fn watch(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>);
+}
+
+/// What readiness means while a policy lets nothing through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readiness {
+    /// Ready at once; the call is answered with a rejection. What most callers want.
+    #[default]
+    Reject,
+    /// Not ready until a call may be let in, and woken then. For balancers, which pick another instance meanwhile, and
+    /// for callers who want back-pressure.
+    Unready,
 }
 
 /// Keeps the set of policies in this crate's hands.

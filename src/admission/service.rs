@@ -7,7 +7,10 @@ use std::{
 use tower::Service;
 
 use crate::{
-    admission::{Admitted, Gate, Parts, Policy, ResponseFuture, Running, Verdict},
+    admission::{
+        Admitted, Entry, Gate, Parts, Policy, Queue, ResponseFuture, Running, Verdict,
+        queued::{Entered, InQueue},
+    },
     error::{CarryRejection, Rejection},
     outcome::{Classify, OnError, Outcome, classify_error},
     time::Moment,
@@ -99,9 +102,8 @@ impl<P: Policy, C> Front<P, C> {
         }
     }
 
-    /// Lets a call in.
     #[inline]
-    pub(crate) fn admit(&mut self) -> Result<Running<P, C>, Rejection> {
+    fn count_call(&mut self) {
         match self.calls {
             Calls::Many => {}
             Calls::None => self.calls = Calls::One,
@@ -110,6 +112,29 @@ impl<P: Policy, C> Front<P, C> {
                 self.calls = Calls::Many;
             }
         }
+    }
+
+    /// Lets a call in, or queues it.
+    pub(crate) fn enter(&mut self) -> Result<Entered<P, C>, Rejection>
+    where
+        P: Queue,
+    {
+        self.count_call();
+        let mut now = Moment::new();
+        if std::mem::take(&mut self.shut) {
+            return Err(self.refuse_unready(&mut now));
+        }
+        let parts = Arc::clone(&self.parts);
+        Ok(match parts.policy.enter(&mut now)? {
+            Entry::Admitted(permit) => Entered::Admitted(Admitted::with(parts, permit)),
+            Entry::Queued(wait) => Entered::Queued(InQueue::new(parts, wait)),
+        })
+    }
+
+    /// Lets a call in.
+    #[inline]
+    pub(crate) fn admit(&mut self) -> Result<Running<P, C>, Rejection> {
+        self.count_call();
         let mut now = Moment::new();
         match std::mem::take(&mut self.shut) {
             false => Admitted::admit(Arc::clone(&self.parts), &mut now),

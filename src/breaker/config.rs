@@ -3,6 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    admission::Readiness,
     breaker::{period::OpenPeriod, probing::ProbeRules, raw::Raw, trip::Thresholds},
     settings::Ratio,
     window::{CountWindow, Counts, SlidingWindow, TimeWindow},
@@ -29,17 +30,6 @@ impl Window {
             Self::Time { length, buckets } => SlidingWindow::Time(TimeWindow::new(length, buckets)),
         }
     }
-}
-
-/// What readiness means while the circuit lets nothing through.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Readiness {
-    /// Ready at once; the call is answered with a rejection. What most callers want.
-    #[default]
-    Reject,
-    /// Not ready until a probe is due, and woken then. For balancers, which pick another instance meanwhile.
-    Unready,
 }
 
 /// Decides by the counts of the window whether a circuit opens.

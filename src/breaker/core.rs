@@ -9,10 +9,10 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    admission::Verdict,
+    admission::{Readiness, Verdict},
     breaker::{
         cold::{Cold, Notice},
-        config::{Config, Readiness},
+        config::Config,
         limits::Limits,
         probing::Decision,
         review::Review,

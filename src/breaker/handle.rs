@@ -1,13 +1,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    breaker::{
-        cold::Switch,
-        config::{Config, Readiness},
-        core::Core,
-        permit::Permit,
-        saved::Saved,
-    },
+    admission::Readiness,
+    breaker::{cold::Switch, config::Config, core::Core, permit::Permit, saved::Saved},
     error::Rejection,
     name::Name,
     observe::{Cause, CircuitState, LastTransition, Observer, Snapshot},

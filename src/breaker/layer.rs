@@ -1,4 +1,5 @@
 use std::{
+    convert::Infallible,
     fmt,
     future::Future,
     pin::Pin,
@@ -8,7 +9,7 @@ use std::{
 use tokio::time::Sleep;
 
 use crate::{
-    admission::{self, Admission, AdmissionLayer, Gate, Policy, Sealed, Verdict},
+    admission::{self, Admission, AdmissionLayer, Entry, Gate, Policy, Queue, Sealed, Verdict},
     breaker::{Handle, core::Ticket},
     error::{Reason, Rejection},
     outcome::OnError,
@@ -79,6 +80,23 @@ impl Policy for Handle {
 
     fn watch(&self, waiting: &mut Waiting, cx: &mut Context<'_>) {
         waiting.place.wait(&self.core.waiters, cx);
+    }
+}
+
+/// A breaker queues nobody.
+impl Queue for Handle {
+    type Wait = Infallible;
+
+    fn enter(&self, now: &mut Moment) -> Result<Entry<Ticket, Infallible>, Rejection> {
+        self.core.admit(now).map(Entry::Admitted)
+    }
+
+    fn poll_wait(&self, wait: &mut Infallible, _: &mut Context<'_>) -> Poll<Result<Ticket, Rejection>> {
+        match *wait {}
+    }
+
+    fn leave(&self, wait: Infallible) {
+        match wait {}
     }
 }
 

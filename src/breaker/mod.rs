@@ -110,11 +110,11 @@ mod trip;
 mod word;
 
 pub use self::core::Ticket;
-pub use config::{Config, Readiness, Window};
+pub use config::{Config, Window};
 pub use handle::Handle;
 pub use layer::{CircuitBreaker, CircuitBreakerLayer, ResponseFuture, Waiting};
 pub use manual::IllegalTransition;
 pub use permit::Permit;
 pub use saved::Saved;
 
-pub use crate::observe::CircuitState as State;
+pub use crate::{admission::Readiness, observe::CircuitState as State};

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
-    breaker::config::{Config, Readiness, Window},
+    admission::Readiness,
+    breaker::config::{Config, Window},
     settings::{ConfigError, Span},
 };
 

@@ -8,6 +8,7 @@ mod bad_input;
 mod breaker_cancel;
 mod breaker_control;
 mod breaker_service;
+mod bulkhead;
 mod conformance;
 mod conformance_breaker;
 mod conformance_window;
