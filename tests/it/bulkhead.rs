@@ -193,7 +193,7 @@ fn waiting_on_many_threads_everybody_is_served() {
             })
             .collect();
         // Some give up half-way.
-        calls.iter().step_by(7).for_each(|call| call.abort());
+        calls.iter().step_by(7).for_each(tokio::task::JoinHandle::abort);
         for call in calls {
             let _ = call.await;
         }
