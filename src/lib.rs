@@ -1,7 +1,8 @@
 //! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
 //! slow, failing or gone.
 //!
-//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead] and the [timeout]. They go in
+//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the
+//! [rate limit](rate_limit) and the [timeout]. They go in
 //! front of any Tower service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on
 //! the way of a call, and are right under cancellation, panics and races.
 //!
@@ -36,6 +37,7 @@
 //! |---|---|
 //! | the circuit breaker: when to use it, how it decides, all its settings | [`breaker`] |
 //! | limits on the number of calls at a time | [`bulkhead`] |
+//! | limits on the number of calls in a time | [`rate_limit`] |
 //! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`Outcome`] |
@@ -86,6 +88,7 @@ mod lanes;
 mod name;
 pub mod observe;
 mod outcome;
+pub mod rate_limit;
 mod settings;
 mod sync;
 pub mod time;

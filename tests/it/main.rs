@@ -20,6 +20,7 @@ mod http;
 mod http_stream;
 mod loopback;
 mod observe;
+mod rate_limit;
 mod support;
 mod timeout;
 mod ui;
