@@ -1,7 +1,7 @@
 use std::{
     fmt,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tower::Service;
@@ -52,8 +52,13 @@ impl<P: Policy, C> Front<P, C> {
         cx: &mut Context<'_>,
         mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
     ) -> Poll<Result<(), E>> {
-        self.shut = ready!(self.parts.policy.poll_gate(&mut self.waiting, cx)) == Gate::Shut;
+        let Poll::Ready(gate) = self.parts.policy.poll_gate(&mut self.waiting, cx) else {
+            self.watches = true;
+            return Poll::Pending;
+        };
+        self.shut = gate == Gate::Shut;
         if self.shut {
+            self.stop_watching();
             return Poll::Ready(Ok(()));
         }
         match inner(cx) {
@@ -62,6 +67,7 @@ impl<P: Policy, C> Front<P, C> {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {
+                self.stop_watching();
                 self.count_readiness_error(&error);
                 Poll::Ready(Err(error))
             }
@@ -73,6 +79,7 @@ impl<P: Policy, C> Front<P, C> {
                     Gate::Open => Poll::Pending,
                     Gate::Shut => {
                         self.shut = true;
+                        self.stop_watching();
                         Poll::Ready(Ok(()))
                     }
                 }
@@ -99,9 +106,12 @@ impl<P: Policy, C> Front<P, C> {
         }
     }
 
-    /// Lets a call in.
+    /// Lets a call in. The service behind this is asked whether it is ready if it was not asked before.
     #[inline]
-    pub(crate) fn admit(&mut self) -> Result<Running<P, C>, Rejection> {
+    pub(crate) fn admit<E: CarryRejection>(
+        &mut self,
+        inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+    ) -> Result<Running<P, C>, Rejection> {
         match self.calls {
             Calls::Many => {}
             Calls::None => self.calls = Calls::One,
@@ -111,22 +121,29 @@ impl<P: Policy, C> Front<P, C> {
             }
         }
         let mut now = Moment::new();
-        match std::mem::take(&mut self.shut) {
-            false => Admitted::admit(Arc::clone(&self.parts), &mut now),
-            true => Err(self.refuse_unready(&mut now)),
-        }
+        let asked = !std::mem::take(&mut self.shut);
+        let admitted = Admitted::admit(Arc::clone(&self.parts), &mut now)?;
+        if asked { Ok(admitted) } else { self.make_ready(admitted, inner) }
     }
 
-    /// Turns away a call for which the inner service was not asked whether it is ready. Should the policy let calls in
-    /// by now, this one is still turned away: without `Clone` there is no way to make the service ready first.
-    fn refuse_unready(&self, now: &mut Moment) -> Rejection {
-        match self.parts.policy.admit(now) {
-            Err(rejection) => rejection,
-            Ok(permit) => {
-                self.parts.policy.settle(permit, Verdict::Unused, now);
-                self.parts.policy.come_again()
+    /// The policy lets calls in, but did not when it was asked for readiness, so that the service was not asked. A host
+    /// may keep a ready service for long before it calls it: the service is asked now, and the call is turned away only
+    /// if it is not ready at once, for a call cannot wait.
+    #[cold]
+    fn make_ready<E: CarryRejection>(
+        &self,
+        mut admitted: Running<P, C>,
+        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+    ) -> Result<Running<P, C>, Rejection> {
+        // Nobody is to be woken: who calls again asks for readiness again.
+        match admitted.guard(|| inner(&mut Context::from_waker(Waker::noop()))) {
+            Poll::Ready(Ok(())) => return Ok(admitted),
+            Poll::Ready(Err(error)) if classify_error(&error) == Outcome::Failure => {
+                admitted.settle(Verdict::Failure { retry_after: None });
             }
+            Poll::Ready(Err(_)) | Poll::Pending => admitted.settle(Verdict::Unused),
         }
+        Err(self.parts.policy.come_again())
     }
 }
 
@@ -191,9 +208,9 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        match self.front.admit() {
+        let inner = &mut self.inner;
+        match self.front.admit(|cx| inner.poll_ready(cx)) {
             Ok(mut admitted) => {
-                let inner = &mut self.inner;
                 let future = admitted.guard(|| inner.call(request));
                 ResponseFuture::running(future, admitted)
             }

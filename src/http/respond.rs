@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
-    error::{BoxError, Error, Reason, Rejection},
+    error::{BoxError, CarryRejection, Error, Reason, Rejection},
     http::retry_after_seconds,
 };
 
@@ -53,7 +53,11 @@ impl TakeRejection for BoxError {
     type Rest = Self;
 
     fn take_rejection(self) -> Result<Rejection, Self> {
-        self.downcast().map(|rejection| *rejection)
+        match self.downcast() {
+            Ok(rejection) => Ok(*rejection),
+            // A buffer boxes an `Error` with the rejection in it.
+            Err(error) => CarryRejection::rejection(&error).cloned().ok_or(error),
+        }
     }
 }
 

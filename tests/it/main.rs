@@ -13,6 +13,7 @@ mod conformance_breaker;
 mod conformance_window;
 mod errors;
 mod observe;
+mod review_findings;
 mod support;
 mod ui;
 mod window;
