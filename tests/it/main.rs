@@ -7,6 +7,7 @@ mod alloc;
 mod bad_input;
 mod breaker_cancel;
 mod breaker_control;
+mod breaker_model;
 mod breaker_service;
 mod conformance;
 mod conformance_breaker;
