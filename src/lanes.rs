@@ -149,9 +149,9 @@ impl<T> Lanes<T> {
         self.owned.iter().chain([&self.shared]).filter_map(Lazy::get)
     }
 
-    /// Bytes on the heap, of which a lane in use takes `each`.
-    pub(crate) fn heap_size(&self, each: usize) -> usize {
-        size_of_val(&*self.owned) + self.iter().count() * each
+    /// Bytes on the heap, where each lane in use has so many more on its own account.
+    pub(crate) fn heap_size(&self, more: usize) -> usize {
+        size_of_val(&*self.owned) + self.iter().count() * (size_of::<Padded<T>>() + more)
     }
 }
 

@@ -291,7 +291,7 @@ impl TimeWindow {
     }
 
     pub(crate) fn heap_size(&self) -> usize {
-        self.lanes.heap_size(size_of::<Ring>() + self.buckets.div_ceil(2) as usize * size_of::<Line>())
+        self.lanes.heap_size(self.buckets.div_ceil(2) as usize * size_of::<Line>())
     }
 }
 

@@ -14,6 +14,7 @@ mod conformance_breaker;
 mod conformance_window;
 mod errors;
 mod observe;
+mod review_cost;
 mod review_findings;
 mod support;
 mod ui;
