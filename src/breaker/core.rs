@@ -114,15 +114,14 @@ impl Core {
             let began = if self.limits.is_timed() { now.tick() } else { Tick::NEVER };
             return Ok(Ticket { generation: word.generation(), began, probe: 0 });
         }
-        self.admit_probe(word, now).map_err(|rejection| self.tell_rejected(rejection))
+        self.admit_probe(word, now).inspect_err(|rejection| self.tell_rejected(rejection))
     }
 
     /// Counts a rejection and tells the observers of it.
     #[inline]
-    pub(super) fn tell_rejected(&self, rejection: Rejection) -> Rejection {
+    pub(super) fn tell_rejected(&self, rejection: &Rejection) {
         self.meter.tally(Tally::Rejected);
-        self.sink.tell(&self.name, || Event::Rejected(&rejection));
-        rejection
+        self.sink.tell(&self.name, || Event::Rejected(rejection));
     }
 
     fn admit_probe(&self, word: Word, now: &mut Moment) -> Result<Ticket, Rejection> {

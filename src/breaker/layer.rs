@@ -66,7 +66,9 @@ impl Policy for Handle {
     }
 
     fn come_again(&self) -> Rejection {
-        self.core.tell_rejected(Rejection::new(Reason::CircuitOpen, self.name().clone()).with_retry_nanos(0))
+        let rejection = Rejection::new(Reason::CircuitOpen, self.name().clone()).with_retry_nanos(0);
+        self.core.tell_rejected(&rejection);
+        rejection
     }
 
     #[inline]
