@@ -7,7 +7,7 @@
 //! The rejected design is one atomic counter with padding: exact as well, but every record then waits for the cache
 //! line to travel from core to core.
 
-use std::{cell::Cell, fmt};
+use std::{cell::Cell, cmp::Reverse, collections::BinaryHeap, fmt};
 
 use parking_lot::Mutex;
 
@@ -48,11 +48,12 @@ thread_local! {
     static OCCUPIED: Occupied = Occupied::take();
 }
 
-static FREE: Mutex<Seats> = Mutex::new(Seats { next: 0, left: Vec::new() });
+static FREE: Mutex<Seats> = Mutex::new(Seats { next: 0, left: BinaryHeap::new() });
 
 struct Seats {
     next: u32,
-    left: Vec<u32>,
+    // The lowest first: a thread that stays is not to sit on the shared lane while one of its own is free.
+    left: BinaryHeap<Reverse<u32>>,
 }
 
 struct Occupied(u32);
@@ -60,7 +61,7 @@ struct Occupied(u32);
 impl Occupied {
     fn take() -> Self {
         let mut seats = FREE.lock();
-        let seat = seats.left.pop().unwrap_or_else(|| {
+        let seat = seats.left.pop().map(|Reverse(seat)| seat).unwrap_or_else(|| {
             let seat = seats.next;
             seats.next = (seat + 1).min(UNSEATED - 1);
             seat
@@ -74,7 +75,7 @@ impl Drop for Occupied {
         // Destructors of other thread-locals may still count something: they do it on the shared lane, since the next
         // thread may sit here from now on. The lock orders the writes of the two.
         let _ = SEAT.try_with(|seat| seat.set(Seat::SHARED.0));
-        FREE.lock().left.push(self.0);
+        FREE.lock().left.push(Reverse(self.0));
     }
 }
 
@@ -148,9 +149,9 @@ impl<T> Lanes<T> {
         self.owned.iter().chain([&self.shared]).filter_map(Lazy::get)
     }
 
-    /// Bytes on the heap, of which a lane in use takes `each`.
-    pub(crate) fn heap_size(&self, each: usize) -> usize {
-        size_of_val(&*self.owned) + self.iter().count() * each
+    /// Bytes on the heap, where each lane in use has so many more on its own account.
+    pub(crate) fn heap_size(&self, more: usize) -> usize {
+        size_of_val(&*self.owned) + self.iter().count() * (size_of::<Padded<T>>() + more)
     }
 }
 

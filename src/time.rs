@@ -120,9 +120,10 @@ pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// A number from 0 up to but not including 1, for jitter.
+/// A number from 0 up to but not including 1, for jitter. The middle on a thread that ends: the generator is a
+/// thread-local, and panics where that is destroyed already.
 pub(crate) fn random() -> f64 {
-    rand::random()
+    std::panic::catch_unwind(rand::random).unwrap_or(0.5)
 }
 
 #[cfg(test)]
@@ -145,5 +146,32 @@ mod tests {
         assert_eq!(nanos(Duration::MAX), u64::MAX);
         assert!(Tick::now().to_instant().is_some());
         let _ = Tick::NEVER.to_instant();
+    }
+
+    #[test]
+    fn a_random_number_may_be_drawn_while_its_thread_ends() {
+        struct AtTheEnd(std::cell::RefCell<Option<std::sync::mpsc::Sender<f64>>>);
+
+        impl Drop for AtTheEnd {
+            fn drop(&mut self) {
+                let told = self.0.take().map(|tell| tell.send(random()));
+                assert!(told.is_none_or(|told| told.is_ok()));
+            }
+        }
+
+        thread_local! {
+            static AT_THE_END: AtTheEnd = const { AtTheEnd(std::cell::RefCell::new(None)) };
+        }
+
+        for before in [false, true] {
+            let (tell, told) = std::sync::mpsc::channel();
+            let thread = std::thread::spawn(move || {
+                let _ = before.then(random);
+                AT_THE_END.with(|end| *end.0.borrow_mut() = Some(tell));
+                let _ = random();
+            });
+            thread.join().unwrap();
+            assert!((0.0..1.0).contains(&told.recv().unwrap()));
+        }
     }
 }

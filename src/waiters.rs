@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use crate::sync::atomic::{AtomicU64, Ordering::SeqCst, fence};
 
 /// The tasks that wait. Looking whether there are any costs one load.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,8 @@ impl Waiters {
 
     /// Wakes all that wait; they leave their places.
     pub(crate) fn wake_all(&self) {
+        // Against the one in `wait`: either we see who waits, or who waits sees what has changed.
+        fence(SeqCst);
         if self.0.waiting.load(SeqCst) == 0 {
             return;
         }
@@ -69,6 +71,8 @@ impl Place {
         queue.next += 1;
         queue.wakers.push((id, waker));
         waiters.0.waiting.store(queue.wakers.len() as u64, SeqCst);
+        drop(queue);
+        fence(SeqCst);
         self.0 = Some((waiters.clone(), id));
     }
 

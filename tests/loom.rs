@@ -109,3 +109,31 @@ fn count_window_no_record_of_an_old_epoch_stays_in_a_new_one() {
         assert_eq!(window.counts(), Counts { success: 1, ..Counts::default() });
     });
 }
+
+#[test]
+fn time_window_two_sharers_enter_a_new_epoch_together() {
+    model(|| {
+        let window = time_window(2);
+        window.record_in(Seat::SHARED, at(3), 0, Kind::Failure);
+        window.advance(1);
+        let other = Arc::clone(&window);
+        let thread = thread::spawn(move || assert!(other.record_in(Seat::SHARED, at(3), 1, Kind::Success)));
+        assert!(window.record_in(Seat::SHARED, at(3), 1, Kind::Success));
+        thread.join().unwrap();
+        assert_eq!(window.counts(at(3)), Counts { success: 2, ..Counts::default() });
+        assert_eq!(window.counts(at(5)), Counts::default());
+    });
+}
+
+#[test]
+fn time_window_a_sharer_that_clears_old_buckets_leaves_newer_ones() {
+    model(|| {
+        let window = time_window(1);
+        window.record_in(Seat::SHARED, at(0), 0, Kind::Failure);
+        let other = Arc::clone(&window);
+        let thread = thread::spawn(move || assert!(other.record_in(Seat::SHARED, at(6), 0, Kind::Success)));
+        window.record_in(Seat::SHARED, at(5), 0, Kind::Success);
+        thread.join().unwrap();
+        assert!(window.counts(at(6)).success >= 1, "the call in the last bucket counts");
+    });
+}

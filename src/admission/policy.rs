@@ -58,7 +58,7 @@ pub trait Policy: Sealed + Clone {
     fn admit(&self, now: &mut Moment) -> Result<Self::Permit, Rejection>;
 
     /// The rejection of a call for which the gate was shut when the service was asked whether it is ready, and is not
-    /// any more: come again at once.
+    /// any more: come again at once. It is counted and told as those of `admit` are.
     fn come_again(&self) -> Rejection;
 
     /// Takes the permit back, with the end of the call.

@@ -72,7 +72,8 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let state = match self.front.enter() {
+        let inner = &mut self.inner;
+        let state = match self.front.enter(|cx| inner.poll_ready(cx)) {
             Ok(Entered::Admitted(mut call)) => {
                 let inner = &mut self.inner;
                 State::Called { future: call.guard(|| inner.call(request)), call }

@@ -1,7 +1,7 @@
 use std::{
     fmt,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tower::Service;
@@ -55,8 +55,13 @@ impl<P: Policy, C> Front<P, C> {
         cx: &mut Context<'_>,
         mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
     ) -> Poll<Result<(), E>> {
-        self.shut = ready!(self.parts.policy.poll_gate(&mut self.waiting, cx)) == Gate::Shut;
+        let Poll::Ready(gate) = self.parts.policy.poll_gate(&mut self.waiting, cx) else {
+            self.watches = true;
+            return Poll::Pending;
+        };
+        self.shut = gate == Gate::Shut;
         if self.shut {
+            self.stop_watching();
             return Poll::Ready(Ok(()));
         }
         match inner(cx) {
@@ -65,6 +70,7 @@ impl<P: Policy, C> Front<P, C> {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {
+                self.stop_watching();
                 self.count_readiness_error(&error);
                 Poll::Ready(Err(error))
             }
@@ -76,6 +82,7 @@ impl<P: Policy, C> Front<P, C> {
                     Gate::Open => Poll::Pending,
                     Gate::Shut => {
                         self.shut = true;
+                        self.stop_watching();
                         Poll::Ready(Ok(()))
                     }
                 }
@@ -114,44 +121,62 @@ impl<P: Policy, C> Front<P, C> {
         }
     }
 
-    /// Lets a call in, or queues it.
-    pub(crate) fn enter(&mut self) -> Result<Entered<P, C>, Rejection>
+    /// Lets a call in, or queues it. The service behind this is asked whether it is ready if it was not asked before.
+    pub(crate) fn enter<E: CarryRejection>(
+        &mut self,
+        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+    ) -> Result<Entered<P, C>, Rejection>
     where
         P: Queue,
     {
         self.count_call();
-        let mut now = Moment::new();
-        if std::mem::take(&mut self.shut) {
-            return Err(self.refuse_unready(&mut now));
-        }
+        let asked = !std::mem::take(&mut self.shut);
         let parts = Arc::clone(&self.parts);
-        Ok(match parts.policy.enter(&mut now)? {
-            Entry::Admitted(permit) => Entered::Admitted(Admitted::with(parts, permit)),
-            Entry::Queued(wait) => Entered::Queued(InQueue::new(parts, wait)),
-        })
-    }
-
-    /// Lets a call in.
-    #[inline]
-    pub(crate) fn admit(&mut self) -> Result<Running<P, C>, Rejection> {
-        self.count_call();
-        let mut now = Moment::new();
-        match std::mem::take(&mut self.shut) {
-            false => Admitted::admit(Arc::clone(&self.parts), &mut now),
-            true => Err(self.refuse_unready(&mut now)),
-        }
-    }
-
-    /// Turns away a call for which the inner service was not asked whether it is ready. Should the policy let calls in
-    /// by now, this one is still turned away: without `Clone` there is no way to make the service ready first.
-    fn refuse_unready(&self, now: &mut Moment) -> Rejection {
-        match self.parts.policy.admit(now) {
-            Err(rejection) => rejection,
-            Ok(permit) => {
-                self.parts.policy.settle(permit, Verdict::Unused, now);
-                self.parts.policy.come_again()
+        match parts.policy.enter(&mut Moment::new())? {
+            Entry::Admitted(permit) => {
+                let admitted = Admitted::with(parts, permit);
+                let admitted = if asked { admitted } else { self.make_ready(admitted, inner)? };
+                Ok(Entered::Admitted(admitted))
+            }
+            Entry::Queued(wait) => {
+                let place = InQueue::new(parts, wait);
+                let ready = asked || matches!(inner(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
+                if ready { Ok(Entered::Queued(place)) } else { Err(self.parts.policy.come_again()) }
             }
         }
+    }
+
+    /// Lets a call in. The service behind this is asked whether it is ready if it was not asked before.
+    #[inline]
+    pub(crate) fn admit<E: CarryRejection>(
+        &mut self,
+        inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+    ) -> Result<Running<P, C>, Rejection> {
+        self.count_call();
+        let mut now = Moment::new();
+        let asked = !std::mem::take(&mut self.shut);
+        let admitted = Admitted::admit(Arc::clone(&self.parts), &mut now)?;
+        if asked { Ok(admitted) } else { self.make_ready(admitted, inner) }
+    }
+
+    /// The policy lets calls in, but did not when it was asked for readiness, so that the service was not asked. A host
+    /// may keep a ready service for long before it calls it: the service is asked now, and the call is turned away only
+    /// if it is not ready at once, for a call cannot wait.
+    #[cold]
+    fn make_ready<E: CarryRejection>(
+        &self,
+        mut admitted: Running<P, C>,
+        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+    ) -> Result<Running<P, C>, Rejection> {
+        // Nobody is to be woken: who calls again asks for readiness again.
+        match admitted.guard(|| inner(&mut Context::from_waker(Waker::noop()))) {
+            Poll::Ready(Ok(())) => return Ok(admitted),
+            Poll::Ready(Err(error)) if classify_error(&error) == Outcome::Failure => {
+                admitted.settle(Verdict::Failure { retry_after: None });
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => admitted.settle(Verdict::Unused),
+        }
+        Err(self.parts.policy.come_again())
     }
 }
 
@@ -216,9 +241,9 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        match self.front.admit() {
+        let inner = &mut self.inner;
+        match self.front.admit(|cx| inner.poll_ready(cx)) {
             Ok(mut admitted) => {
-                let inner = &mut self.inner;
                 let future = admitted.guard(|| inner.call(request));
                 ResponseFuture::running(future, admitted)
             }

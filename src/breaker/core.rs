@@ -16,6 +16,7 @@ use crate::{
         limits::Limits,
         probing::Decision,
         review::Review,
+        row::Row,
         trip::Pending,
         word::Word,
     },
@@ -39,7 +40,7 @@ pub(super) struct Core {
     pub(super) word: AtomicU64,
     pub(super) limits: Limits,
     pub(super) review: Review,
-    pub(super) failures_in_a_row: AtomicU64,
+    pub(super) row: Row,
     pub(super) window: SlidingWindow,
     pub(super) meter: Meter,
     // When the open period is over; means something while the circuit is open.
@@ -71,13 +72,22 @@ pub(super) fn first_review(has_predicate: bool) -> Tick {
     if has_predicate { Tick::default() } else { Tick::NEVER }
 }
 
+impl Drop for Core {
+    fn drop(&mut self) {
+        // The task knows the breaker weakly, but would keep its memory until the open period is over.
+        if let Some(alarm) = self.cold.get_mut().alarm.take() {
+            alarm.abort();
+        }
+    }
+}
+
 impl Core {
     pub(super) fn new(name: Name, config: Config) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             word: AtomicU64::new(Word::new(0, CircuitState::Closed).0),
             limits: Limits::new(&config),
             review: Review::new(first_review(config.predicate.is_some())),
-            failures_in_a_row: AtomicU64::new(0),
+            row: Row::default(),
             window: config.window.build(),
             meter: Meter::new(),
             reopen_at: AtomicU64::new(0),
@@ -104,10 +114,14 @@ impl Core {
             let began = if self.limits.is_timed() { now.tick() } else { Tick::NEVER };
             return Ok(Ticket { generation: word.generation(), began, probe: 0 });
         }
-        self.admit_probe(word, now).inspect_err(|rejection| {
-            self.meter.tally(Tally::Rejected);
-            self.sink.tell(&self.name, || Event::Rejected(rejection));
-        })
+        self.admit_probe(word, now).inspect_err(|rejection| self.tell_rejected(rejection))
+    }
+
+    /// Counts a rejection and tells the observers of it.
+    #[inline]
+    pub(super) fn tell_rejected(&self, rejection: &Rejection) {
+        self.meter.tally(Tally::Rejected);
+        self.sink.tell(&self.name, || Event::Rejected(rejection));
     }
 
     fn admit_probe(&self, word: Word, now: &mut Moment) -> Result<Ticket, Rejection> {
@@ -137,8 +151,11 @@ impl Core {
     fn refuses_at_once(&self, word: Word, now: &mut Moment) -> Option<Rejection> {
         match word.state() {
             CircuitState::Open => {
-                let left = self.reopen_at.load(Acquire).saturating_sub(now.tick().as_nanos());
-                (left > 0).then(|| Rejection::new(Reason::CircuitOpen, self.name.clone()).with_retry_nanos(left))
+                let until = self.reopen_at.load(Acquire);
+                let left = until.saturating_sub(now.tick().as_nanos());
+                // Never: a transition is on its way, and the word we have seen is over.
+                (left > 0 && until != u64::MAX)
+                    .then(|| Rejection::new(Reason::CircuitOpen, self.name.clone()).with_retry_nanos(left))
             }
             CircuitState::ForcedOpen => Some(Rejection::new(Reason::CircuitOpen, self.name.clone())),
             _ => None,
@@ -174,14 +191,19 @@ impl Core {
 
     #[inline]
     pub(super) fn settle(&self, ticket: &Ticket, verdict: Verdict, now: &mut Moment) {
-        let took = if ticket.began == Tick::NEVER { 0 } else { now.tick().nanos_since(ticket.began) };
+        // Unknown when nobody wanted to know it as the call began.
+        let took = (ticket.began != Tick::NEVER).then(|| now.tick().nanos_since(ticket.began));
         match verdict {
             Verdict::Success => self.record(ticket, false, took, now),
             Verdict::Failure { retry_after } => {
-                self.remember_retry_after(retry_after, now);
+                if let Some(wait) = retry_after.filter(|_| self.honors_retry_after.load(Relaxed)) {
+                    self.remember_retry_after(ticket, wait, now);
+                }
                 self.record(ticket, true, took, now);
             }
-            Verdict::Cancelled if self.limits.counts_cancelled(took) => self.record(ticket, true, took, now),
+            Verdict::Cancelled if took.is_some_and(|took| self.limits.counts_cancelled(took)) => {
+                self.record(ticket, true, took, now);
+            }
             Verdict::BrokenOff { waited } if self.limits.counts_cancelled(nanos(waited)) => {
                 self.record(ticket, true, took, now);
             }
@@ -191,21 +213,27 @@ impl Core {
         }
     }
 
-    fn remember_retry_after(&self, wait: Option<Duration>, now: &mut Moment) {
-        if let Some(wait) = wait.filter(|_| self.honors_retry_after.load(Relaxed)) {
+    /// Under the lock, so that what a late result asks for is not taken for the wish of the generation after its own.
+    #[cold]
+    fn remember_retry_after(&self, ticket: &Ticket, wait: Duration, now: &mut Moment) {
+        let cold = self.cold.lock();
+        let in_time = self.word().generation() == ticket.generation;
+        if in_time && (ticket.probe == 0 || cold.probing.holds(ticket.probe)) {
             self.asked_until.fetch_max((now.tick() + wait).as_nanos(), Relaxed);
         }
     }
 
     /// A call ended and says nothing about the service.
     fn give_back(&self, ticket: &Ticket, tally: Option<Tally>) {
+        let mut in_time = self.word().generation() == ticket.generation;
         if ticket.probe != 0 {
             let mut cold = self.cold.lock();
-            if self.word().generation() == ticket.generation {
-                cold.probing.give_back(ticket.probe);
-            }
+            in_time = self.word().generation() == ticket.generation && cold.probing.give_back(ticket.probe);
             drop(cold);
             self.waiters.wake_all();
+        }
+        if tally == Some(Tally::Ignored) && !in_time {
+            return self.stale();
         }
         if let Some(tally) = tally.filter(|_| self.word().state() != CircuitState::Disabled) {
             self.meter.tally(tally);
@@ -213,8 +241,8 @@ impl Core {
     }
 
     #[inline]
-    fn record(&self, ticket: &Ticket, failed: bool, took: u64, now: &mut Moment) {
-        let kind = Kind::of(failed, self.limits.is_slow(took));
+    fn record(&self, ticket: &Ticket, failed: bool, took: Option<u64>, now: &mut Moment) {
+        let kind = Kind::of(failed, took.is_some_and(|took| self.limits.is_slow(took)));
         let word = self.word();
         if word.generation() != ticket.generation {
             self.stale();
@@ -232,7 +260,7 @@ impl Core {
     }
 
     #[inline]
-    fn count(&self, word: Word, kind: Kind, took: u64, now: &mut Moment) {
+    fn count(&self, word: Word, kind: Kind, took: Option<u64>, now: &mut Moment) {
         // The window refuses a generation that ended since we looked.
         if !self.window.record(now, word.generation(), kind) {
             return self.stale();
@@ -241,7 +269,7 @@ impl Core {
         if kind != Kind::Success {
             return self.count_against(word, kind, now);
         }
-        self.end_the_row();
+        self.row.end(word.generation());
         let seen = self.review.seen();
         if seen.may_be_due() && seen.is_due(now.tick()) {
             if let Some(due) = self.review_thresholds(word, 0, now) {
@@ -251,27 +279,19 @@ impl Core {
     }
 
     #[inline]
-    fn measure(&self, kind: Kind, took: u64, now: &mut Moment) {
+    fn measure(&self, kind: Kind, took: Option<u64>, now: &mut Moment) {
         let seat = Seat::here();
         self.meter.count(seat, kind);
-        if self.limits.is_measured() {
+        if let Some(took) = took.filter(|_| self.limits.is_measured()) {
             self.meter.latency(seat, now.tick(), took);
-        }
-    }
-
-    /// A load on the way of every success, a store only after a failure.
-    #[inline]
-    fn end_the_row(&self) {
-        if self.failures_in_a_row.load(Relaxed) != 0 {
-            self.failures_in_a_row.store(0, Relaxed);
         }
     }
 
     fn count_against(&self, word: Word, kind: Kind, now: &mut Moment) {
         let in_a_row = match kind {
-            Kind::Failure | Kind::SlowFailure => self.failures_in_a_row.fetch_add(1, Relaxed) + 1,
+            Kind::Failure | Kind::SlowFailure => self.row.failed(word.generation()),
             Kind::Success | Kind::SlowSuccess => {
-                self.end_the_row();
+                self.row.end(word.generation());
                 0
             }
         };
@@ -286,13 +306,12 @@ impl Core {
         fence(SeqCst);
         let counts = self.window.counts(now);
         let thresholds = self.limits.thresholds();
-        let mut causes: Vec<Cause> = Vec::new();
-        causes.extend(thresholds.reached(&counts, in_a_row));
+        let mut reached = thresholds.reached(&counts, in_a_row).next();
         let asks = self.limits.has_predicate();
-        if asks && causes.is_empty() && self.predicate_says_open(&counts) {
-            causes.push(Cause::Predicate);
+        if asks && reached.is_none() && self.predicate_says_open(&counts) {
+            reached = Some(Cause::Predicate);
         }
-        if !causes.is_empty() && self.trip(word, &causes, &counts, now.tick()) {
+        if reached.is_some_and(|cause| self.trip(word, cause, in_a_row, now.tick())) {
             return None;
         }
         Some(match thresholds.pending(&counts) {
@@ -316,7 +335,7 @@ impl Core {
     }
 
     #[cold]
-    fn report_probe(&self, ticket: &Ticket, kind: Kind, took: u64, now: &mut Moment) {
+    fn report_probe(&self, ticket: &Ticket, kind: Kind, took: Option<u64>, now: &mut Moment) {
         let mut cold = self.cold.lock();
         if self.word().generation() != ticket.generation {
             drop(cold);
@@ -324,11 +343,7 @@ impl Core {
         }
         let rules = cold.config.probe_rules();
         let decision = cold.probing.report(ticket.probe, kind, &rules);
-        let notice = match decision {
-            Decision::Undecided | Decision::TooLate => None,
-            Decision::Close => Some(self.close_after_probes(&mut cold, now.tick())),
-            Decision::Reopen => Some(self.reopen(&mut cold, now.tick())),
-        };
+        let notice = self.follow(decision, &mut cold, now);
         drop(cold);
         if decision == Decision::TooLate {
             return self.stale();
@@ -337,6 +352,15 @@ impl Core {
         match notice {
             Some(notice) => self.publish(Some(notice)),
             None => self.waiters.wake_all(),
+        }
+    }
+
+    /// Does what the results of the probes lead to.
+    pub(super) fn follow(&self, decision: Decision, cold: &mut Cold, now: &mut Moment) -> Option<Notice> {
+        match decision {
+            Decision::Undecided | Decision::TooLate => None,
+            Decision::Close => Some(self.close_after_probes(cold, now.tick())),
+            Decision::Reopen => Some(self.reopen(cold, now.tick())),
         }
     }
 

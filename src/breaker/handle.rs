@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     admission::Readiness,
-    breaker::{cold::Switch, config::Config, core::Core, permit::Permit, saved::Saved},
+    breaker::{cold::Switch, config::Config, core::Core, permit::Permit, probing::Decision, saved::Saved},
     error::Rejection,
     name::Name,
     observe::{Cause, CircuitState, LastTransition, Observer, Snapshot},
@@ -10,7 +10,7 @@ use crate::{
     sync::atomic::Ordering::Relaxed,
     time::{Moment, Tick},
     waiters::Waiters,
-    window::{Counts, Kind},
+    window::Counts,
 };
 
 /// A circuit breaker: the switch, the eye and the door for callers without Tower.
@@ -92,7 +92,8 @@ impl Handle {
     }
 
     /// Changes the settings under traffic. What the window knows is kept, and so is the state: an open period that has
-    /// begun ends when it was going to.
+    /// begun ends when it was going to. A half-open circuit whose probes have given enough results for the new settings
+    /// is decided by them.
     ///
     /// # Errors
     ///
@@ -111,10 +112,18 @@ impl Handle {
         // The next call compares what the window holds with the new thresholds.
         self.core.review.note_failure(Tick::default());
         let before = std::mem::replace(&mut cold.config, config);
+        self.core.set_alarm_if_wanted(&mut cold);
+        // The results of the probes may be enough by now, and then no further one would come.
+        let decision = match self.core.word().state() {
+            CircuitState::HalfOpen => cold.probing.decision(&cold.config.probe_rules()),
+            _ => Decision::Undecided,
+        };
+        let notice = self.core.follow(decision, &mut cold, &mut Moment::new());
         // The old predicate is the user's code, and its end too: not under the lock.
         drop(cold);
         drop(before);
         self.core.waiters.wake_all();
+        self.core.publish(notice);
         Ok(())
     }
 
@@ -148,7 +157,7 @@ impl Handle {
             snapshot.slow_rate = snapshot.window.slow_rate();
         }
         let now = now.tick();
-        snapshot.consecutive_failures = core.failures_in_a_row.load(Relaxed);
+        snapshot.consecutive_failures = core.row.length();
         snapshot.totals = core.meter.totals();
         snapshot.latency = core.meter.latencies();
         snapshot.probes_running = cold.probing.running();
@@ -173,7 +182,8 @@ impl Handle {
     }
 
     /// Goes on where another breaker was saved: state, open period, window and totals. The saved totals are added to
-    /// what was counted here already. In a time window the saved calls count as made now.
+    /// what was counted here already. In a time window the saved calls count as made now; of more calls than a count
+    /// window holds it takes each kind by its share.
     pub fn restore(&self, saved: &Saved) {
         let mut now = Moment::new();
         let core = &*self.core;
@@ -183,17 +193,14 @@ impl Handle {
             let switch = Switch { to, cause: Cause::Restored, counts: saved.window(), open_for };
             let notice = core.switch(&mut cold, switch, now.tick());
             cold.failed_probings = saved.failed_probings();
+            if matches!(to, CircuitState::Closed | CircuitState::MetricsOnly) {
+                core.window.restore(&mut now, notice.generation, saved.window());
+                core.row.begin(notice.generation, saved.consecutive_failures());
+                core.review.note_failure(Tick::default());
+            }
             notice
         };
         core.meter.restore(saved.totals());
-        if matches!(to, CircuitState::Closed | CircuitState::MetricsOnly) {
-            let generation = core.word().generation();
-            for kind in Kind::ALL {
-                core.window.record_many(&mut now, generation, kind, saved.window().of(kind));
-            }
-            core.failures_in_a_row.store(saved.consecutive_failures(), Relaxed);
-            core.review.note_failure(Tick::default());
-        }
         core.publish(Some(notice));
     }
 

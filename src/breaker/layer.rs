@@ -47,7 +47,7 @@ pub type ResponseFuture<F, C = OnError> = admission::ResponseFuture<F, Handle, C
 pub struct Waiting {
     place: Place,
     // Made when first needed: a service may be built where there is no runtime.
-    alarm: Option<(Tick, Pin<Box<Sleep>>)>,
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Sealed for Handle {}
@@ -67,7 +67,9 @@ impl Policy for Handle {
     }
 
     fn come_again(&self) -> Rejection {
-        Rejection::new(Reason::CircuitOpen, self.name().clone()).with_retry_nanos(0)
+        let rejection = Rejection::new(Reason::CircuitOpen, self.name().clone()).with_retry_nanos(0);
+        self.core.tell_rejected(&rejection);
+        rejection
     }
 
     #[inline]
@@ -126,13 +128,14 @@ impl Waiting {
     /// Has the task woken at a time, on the clock of the runtime it runs on.
     fn poll_until(&mut self, until: Tick, cx: &mut Context<'_>) -> Poll<()> {
         let Some(instant) = until.to_instant().filter(|_| until != Tick::NEVER) else { return Poll::Pending };
-        if self.alarm.as_ref().is_none_or(|(at, _)| *at != until) {
-            self.alarm = Some((until, Box::pin(tokio::time::sleep_until(instant))));
-        }
+        // Set anew at each poll, in the same box: the service may have moved to another runtime since, and a timer of
+        // one that is gone panics, of one that stands still never ends.
+        let sleep = tokio::time::sleep_until(instant);
         match &mut self.alarm {
-            Some((_, alarm)) => alarm.as_mut().poll(cx),
-            None => Poll::Pending,
+            Some(alarm) => alarm.set(sleep),
+            None => self.alarm = Some(Box::pin(sleep)),
         }
+        self.alarm.as_mut().map_or(Poll::Pending, |alarm| alarm.as_mut().poll(cx))
     }
 }
 

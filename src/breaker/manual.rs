@@ -72,7 +72,7 @@ impl Handle {
             let counts = core.known(&cold, &mut now);
             // By hand the periods start anew too.
             cold.failed_probings = 0;
-            let base = cold.config.open_period().after(0, random());
+            let base = cold.config.open_period().after(0, random);
             let open_for = (to == CircuitState::Open).then(|| period.unwrap_or(base));
             core.switch(&mut cold, Switch { to, cause: Cause::Manual, counts, open_for }, now.tick())
         });

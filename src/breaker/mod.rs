@@ -103,6 +103,7 @@ mod permit;
 mod probing;
 mod raw;
 mod review;
+mod row;
 mod run;
 mod saved;
 mod switch;

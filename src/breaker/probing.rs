@@ -94,6 +94,11 @@ impl Probing {
         oldest.map_or(Tick::NEVER, |since| since + rules.lease)
     }
 
+    /// Whether a probe still has its place.
+    pub(super) fn holds(&self, id: u32) -> bool {
+        self.running.iter().any(|probe| probe.id == id)
+    }
+
     /// A probe ended without a result. Whether it still had its place.
     pub(super) fn give_back(&mut self, id: u32) -> bool {
         let place = self.running.iter().position(|probe| probe.id == id);
@@ -111,6 +116,12 @@ impl Probing {
             Kind::SlowSuccess => self.results.slow_success += 1,
             Kind::SlowFailure => self.results.slow_failure += 1,
         }
+        self.decision(rules)
+    }
+
+    /// What the results that are in lead to: asked for after each, and when the rules change, for no place is given
+    /// to a call whose result can change nothing.
+    pub(super) fn decision(&self, rules: &ProbeRules) -> Decision {
         let reached = |ratio: Option<Ratio>, part| ratio.is_some_and(|r| r.reached_by(part, self.results.calls()));
         let needed = if rules.failure_rate.is_some() { rules.probes } else { rules.close_after };
         if rules.failure_rate.is_none() && self.results.failures() > 0 {

@@ -20,9 +20,6 @@ impl Core {
         let from = self.word();
         let generation = from.generation() + 1;
         let Switch { to, cause, counts, open_for } = switch;
-        if let Some(alarm) = cold.alarm.take() {
-            alarm.abort();
-        }
         self.count_time_open(cold, to, now);
         match to {
             CircuitState::Open | CircuitState::ForcedOpen => cold.at_opening = counts,
@@ -34,15 +31,13 @@ impl Core {
         let at = wall();
         cold.last = Some(Last { from: from.state(), to, cause, at: now, wall: at });
         self.window.advance(generation);
-        self.failures_in_a_row.store(0, Relaxed);
+        self.row.begin(generation, 0);
         self.asked_until.store(0, Relaxed);
         self.review.note_failure(first_review(self.limits.has_predicate()));
         let reopen_at = open_for.map_or(Tick::NEVER, |period| now + period);
         self.reopen_at.store(reopen_at.as_nanos(), Release);
         self.word.store(Word::new(generation, to).0, Release);
-        if to == CircuitState::Open && cold.config.wake_up {
-            cold.alarm = self.set_alarm(reopen_at);
-        }
+        self.set_alarm_if_wanted(cold);
         Notice { from: from.state(), to, cause, generation, counts, at, open_for }
     }
 
@@ -65,6 +60,16 @@ impl Core {
         }
     }
 
+    /// Sets the alarm anew, after a transition or a change of the settings.
+    pub(super) fn set_alarm_if_wanted(&self, cold: &mut Cold) {
+        if let Some(alarm) = cold.alarm.take() {
+            alarm.abort();
+        }
+        if cold.config.wake_up && self.word().state() == CircuitState::Open {
+            cold.alarm = self.set_alarm(Tick::from_nanos(self.reopen_at.load(Relaxed)));
+        }
+    }
+
     /// A task that turns the circuit half-open on time. It knows the breaker weakly, and none is started where there is
     /// no runtime: the next call or question then does the same.
     fn set_alarm(&self, at: Tick) -> Option<AbortHandle> {
@@ -80,10 +85,19 @@ impl Core {
     }
 
     /// Opens a closed circuit, or tells that it would have. Whether `word` has ended with it.
-    pub(super) fn trip(&self, word: Word, causes: &[Cause], counts: &Counts, now: Tick) -> bool {
+    ///
+    /// The window is read again and compared with the settings under the lock: the first look may have fallen between
+    /// two settings, or have seen one thread's calls long before another's because it was interrupted in between, and
+    /// a circuit must not open for a rate that never was.
+    pub(super) fn trip(&self, word: Word, seen: Cause, in_a_row: u64, now: Tick) -> bool {
         let mut cold = self.cold.lock();
         if self.word() != word {
             return true;
+        }
+        let counts = &self.window.counts(&mut Moment::from(now));
+        let mut causes: Vec<Cause> = cold.config.thresholds().reached(counts, in_a_row).collect();
+        if seen == Cause::Predicate {
+            causes.push(seen);
         }
         if word.state() == CircuitState::MetricsOnly {
             let new: Vec<Cause> = causes.iter().copied().filter(|cause| !cold.told.contains(cause)).collect();
@@ -94,7 +108,7 @@ impl Core {
         }
         let Some(&cause) = causes.first() else { return false };
         let open_for =
-            self.asked_period(&cold.config, now).unwrap_or_else(|| cold.config.open_period().after(0, random()));
+            self.asked_period(&cold.config, now).unwrap_or_else(|| cold.config.open_period().after(0, random));
         let switch = Switch { to: CircuitState::Open, cause, counts: *counts, open_for: Some(open_for) };
         let notice = self.switch(&mut cold, switch, now);
         drop(cold);
@@ -145,7 +159,7 @@ impl Core {
     pub(super) fn reopen(&self, cold: &mut Cold, now: Tick) -> Notice {
         cold.failed_probings = cold.failed_probings.saturating_add(1);
         let counts = cold.probing.results();
-        let usual = || cold.config.open_period().after(cold.failed_probings, random());
+        let usual = || cold.config.open_period().after(cold.failed_probings, random);
         let open_for = Some(self.asked_period(&cold.config, now).unwrap_or_else(usual));
         self.switch(cold, Switch { to: CircuitState::Open, cause: Cause::ProbesFailed, counts, open_for }, now)
     }

@@ -310,3 +310,21 @@ impl<B: Body<Data = Bytes>> Body for RespondBody<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+
+    #[test]
+    fn a_rejection_is_found_in_a_box_however_deep() {
+        let rejection = Rejection::new(Reason::CircuitOpen, Name::new("x").unwrap());
+        let plain: BoxError = rejection.clone().into();
+        let wrapped: BoxError = Error::<std::io::Error>::Rejected(rejection.clone()).into();
+        for boxed in [plain, wrapped] {
+            assert_eq!(boxed.take_rejection().unwrap(), rejection);
+        }
+        let other: BoxError = "no rejection".into();
+        assert_eq!(other.take_rejection().unwrap_err().to_string(), "no rejection");
+    }
+}

@@ -13,7 +13,8 @@ pub(crate) struct Ratio {
 impl Ratio {
     /// The simplest fraction that rounds to `share`, found along its continued fraction.
     ///
-    /// `share` is taken as 0 when it is below 0 or no number, and as 1 when it is above 1: callers check it before.
+    /// `share` is taken as 0 when it is below 0 or no number, and as 1 when it is above 1: callers check it before. A
+    /// share too small for 32 bits is taken as the smallest there is, since no share at all is reached by nothing.
     pub(crate) fn of(share: f64) -> Self {
         let target = if share > 0.0 { share.min(1.0) } else { 0.0 };
         // Convergents h/k: (h0, k0) is the one before (h1, k1).
@@ -22,7 +23,9 @@ impl Ratio {
         loop {
             let term = rest.floor();
             // A float in [0, 1] is the best fraction of its kind long before the denominator outgrows 32 bits.
-            let (h2, k2) = (term as u64 * h1 + h0, term as u64 * k1 + k0);
+            // Not always: rounding errors can make a term that overflows.
+            let next = |one: u64, before| (term as u64).checked_mul(one)?.checked_add(before);
+            let (Some(h2), Some(k2)) = (next(h1, h0), next(k1, k0)) else { break };
             if k2 > u64::from(u32::MAX) {
                 break;
             }
@@ -31,6 +34,9 @@ impl Ratio {
                 break;
             }
             rest = 1.0 / (rest - term);
+        }
+        if h1 == 0 && target > 0.0 {
+            return Self { part: 1, whole: NonZeroU32::MAX };
         }
         let part = u32::try_from(h1).unwrap_or(u32::MAX);
         let whole = u32::try_from(k1).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX);
@@ -75,6 +81,18 @@ mod tests {
                 assert!(ratio.reached_by(part.into(), whole.into()), "{part}/{whole} as {ratio:?}");
                 assert!(part == 0 || !ratio.reached_by(u64::from(part) - 1, whole.into()), "{part}/{whole}");
             }
+        }
+    }
+
+    #[test]
+    fn no_share_overflows_or_becomes_nothing() {
+        for share in [2.3666538472916603e-4, 1.1371874511364766e-4, 2.247001657163722e-4] {
+            let (part, whole) = fraction(share);
+            assert!((f64::from(part) / f64::from(whole) - share).abs() < 1e-9, "{share}");
+        }
+        for share in [f64::MIN_POSITIVE, 5e-324, 1e-10, 2.4e-10] {
+            assert!(!Ratio::of(share).reached_by(0, 1), "{share}");
+            assert!(Ratio::of(share).reached_by(1, 1_000_000), "{share}");
         }
     }
 

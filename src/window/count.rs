@@ -228,7 +228,7 @@ impl CountWindow {
     }
 
     pub(crate) fn heap_size(&self) -> usize {
-        size_of::<Head>() + size_of_val(&*self.places) + self.lanes.heap_size(128)
+        size_of::<Head>() + size_of_val(&*self.places) + self.lanes.heap_size(0)
     }
 }
 

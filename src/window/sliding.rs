@@ -25,17 +25,21 @@ impl SlidingWindow {
         }
     }
 
-    /// Counts many calls of one kind at once, when a saved window is restored. A count window keeps what fits.
-    pub fn record_many(&self, now: &mut Moment, epoch: u64, kind: Kind, calls: u64) {
-        match self {
-            Self::Count(window) => {
-                let calls = calls.min(window.size() as u64);
-                (0..calls).for_each(|_| {
-                    window.record(epoch, kind);
-                });
-            }
-            Self::Time(window) => {
-                window.add(Seat::here(), Entry { at: now.tick().as_nanos(), epoch, kind, calls });
+    /// Counts saved calls anew, all at once. Of more calls than a count window holds it takes each kind by its share.
+    pub(crate) fn restore(&self, now: &mut Moment, epoch: u64, saved: Counts) {
+        for kind in Kind::ALL {
+            let calls = saved.of(kind);
+            match self {
+                Self::Count(window) => {
+                    let (size, all) = (window.size() as u128, u128::from(saved.calls()));
+                    let share = if all > size { u128::from(calls) * size / all } else { calls.into() };
+                    (0..share).for_each(|_| {
+                        window.record(epoch, kind);
+                    });
+                }
+                Self::Time(window) => {
+                    window.add(Seat::here(), Entry { at: now.tick().as_nanos(), epoch, kind, calls });
+                }
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) struct Entry {
 /// that emptying a window is the same as an idle gap, and costs nothing.
 #[derive(Debug)]
 struct Ring {
-    // The newest bucket written, 0 for none.
+    // The newest bucket written and the epoch it belongs to, 0 for none: see `newest`.
     newest: AtomicU64,
     // The present bucket's bounds, place and epoch, for the one owner of a ring: they save it two divisions a record.
     from: AtomicU64,
@@ -65,15 +65,40 @@ mod word {
     pub(super) const MOST: u64 = (1 << COUNT_BITS) - 1;
     pub(super) const TAG: u64 = u64::MAX >> COUNT_BITS;
 
-    /// How many buckets the word is older than bucket `number`; a newer word seems very old.
+    /// How many buckets the word is older than bucket `number`; a newer word seems older than half of all tags.
     pub(super) fn age(word: u64, number: u64) -> u64 {
         number.wrapping_sub(word >> COUNT_BITS) & TAG
+    }
+
+    /// Whether the word belongs to a bucket after `number`.
+    pub(super) fn is_newer(word: u64, number: u64) -> bool {
+        age(word, number) > TAG / 2
     }
 
     /// The word with `n` more in bucket `number`.
     pub(super) fn add(word: u64, number: u64, n: u64) -> u64 {
         let count = if age(word, number) == 0 { word & MOST } else { 0 };
         (number & TAG) << COUNT_BITS | count.saturating_add(n).min(MOST)
+    }
+}
+
+/// The number of the newest bucket in the upper 56 bits, and the low bits of its epoch in the lower 8: in one word, so
+/// that the second thread to enter an epoch knows that the first was there.
+mod newest {
+    const EPOCH_BITS: u32 = 8;
+    const EPOCH: u64 = (1 << EPOCH_BITS) - 1;
+    pub(super) const LAST: u64 = u64::MAX >> EPOCH_BITS;
+
+    pub(super) fn of(number: u64, epoch: u64) -> u64 {
+        number << EPOCH_BITS | epoch & EPOCH
+    }
+
+    pub(super) fn number(newest: u64) -> u64 {
+        newest >> EPOCH_BITS
+    }
+
+    pub(super) fn is_of(newest: u64, epoch: u64) -> bool {
+        (newest ^ epoch) & EPOCH == 0
     }
 }
 
@@ -149,7 +174,7 @@ impl TimeWindow {
                 if !here || ring.epoch.load(Relaxed) != epoch {
                     self.move_to(ring, at, epoch);
                 }
-                let newest = ring.newest.load(Relaxed);
+                let newest = newest::number(ring.newest.load(Relaxed));
                 let word = ring.word(ring.slot.load(Relaxed), kind as usize);
                 word.store(word::add(word.load(Relaxed), newest, calls), Relaxed);
                 true
@@ -159,65 +184,74 @@ impl TimeWindow {
     }
 
     fn number(&self, at: u64, epoch: u64) -> u64 {
-        (at / self.width).wrapping_add(epoch.wrapping_mul(self.buckets + 1)).wrapping_add(1)
+        (at / self.width).wrapping_add(epoch.wrapping_mul(self.buckets + 1)).wrapping_add(1) & newest::LAST
     }
 
     /// The number to record under in a ring whose newest bucket is `newest`. Should time have run back by more than the
     /// epochs are apart, the old epoch's buckets are left behind all the same.
-    fn number_after(&self, ring: &Ring, newest: u64, at: u64, epoch: u64) -> u64 {
-        let number = self.number(at, epoch);
-        let leaves_epoch = number <= newest && ring.epoch.load(Acquire) != epoch;
-        if leaves_epoch { newest + self.buckets } else { number }
+    fn number_after(&self, newest: u64, at: u64, epoch: u64) -> u64 {
+        let (number, before) = (self.number(at, epoch), newest::number(newest));
+        let leaves_epoch = number <= before && !newest::is_of(newest, epoch);
+        if leaves_epoch { before + self.buckets } else { number }
     }
 
     /// The owner of a ring goes on to the bucket of `at`.
     #[cold]
     fn move_to(&self, ring: &Ring, at: u64, epoch: u64) {
-        let newest = ring.newest.load(Relaxed);
-        let number = self.number_after(ring, newest, at, epoch);
-        if number > newest {
+        let before = ring.newest.load(Relaxed);
+        let number = self.number_after(before, at, epoch);
+        if number > newest::number(before) {
             let start = at - at % self.width;
             ring.from.store(start, Relaxed);
             ring.until.store(start.saturating_add(self.width), Relaxed);
             ring.slot.store(number % self.buckets, Relaxed);
-            self.forget(ring, newest, number, |word, _| word.store(0, Relaxed));
+            self.forget(ring, newest::number(before), number, |word| word.store(0, Relaxed));
             // Release: who sees this number sees the words of older buckets gone.
-            ring.newest.store(number, Release);
+            ring.newest.store(newest::of(number, epoch), Release);
         }
-        ring.epoch.store(epoch, Release);
+        ring.epoch.store(epoch, Relaxed);
     }
 
     fn add_shared(&self, ring: &Ring, Entry { at, epoch, kind, calls }: Entry) -> bool {
-        let mut number = self.number_after(ring, ring.newest.load(Acquire), at, epoch);
-        let newest = ring.newest.fetch_max(number, AcqRel);
-        if number > newest {
-            // After an idle gap this long the tags of then and now may be alike, and all must go; a thread that records
-            // in this very instant may lose its call. Else others may have been here before us, and only what is old
-            // goes.
-            let alike = number - newest > word::TAG - self.buckets;
-            self.forget(ring, newest, number, |word, number| {
-                let old = |w| (alike || word::age(w, number) >= self.buckets).then_some(0);
-                let _ = word.fetch_update(Relaxed, Relaxed, old);
-            });
-        } else if self.epoch.load(Acquire) != epoch {
-            // The ring went on to a newer epoch since we looked.
-            return false;
-        } else {
-            number = newest;
-        }
-        if ring.epoch.load(Acquire) < epoch {
-            ring.epoch.fetch_max(epoch, AcqRel);
-        }
+        let number = loop {
+            let number = self.number_after(ring.newest.load(Acquire), at, epoch);
+            let before = ring.newest.fetch_max(newest::of(number, epoch), AcqRel);
+            if number > newest::number(before) {
+                self.forget_shared(ring, newest::number(before), number);
+                break number;
+            }
+            if self.epoch.load(Acquire) != epoch {
+                // The ring went on to a newer epoch since we looked.
+                return false;
+            }
+            // Else a straggler of the epoch before was faster: again, after its bucket.
+            if newest::is_of(before, epoch) {
+                break newest::number(before);
+            }
+        };
         let word = ring.word(number % self.buckets, kind as usize);
-        let _ = word.fetch_update(Relaxed, Relaxed, |w| Some(word::add(w, number, calls)));
+        // A newer bucket in this place: ours dropped out while we were on our way.
+        let add = |w| (!word::is_newer(w, number) || w == 0).then(|| word::add(w, number, calls));
+        let _ = word.fetch_update(Relaxed, Relaxed, add);
         true
     }
 
+    /// Clears what is old in the buckets that a shared ring passes: others may have been here before us, and gone on.
+    fn forget_shared(&self, ring: &Ring, from: u64, to: u64) {
+        // After an idle gap this long, what is old may look newer, and all must go; a thread that records in this very
+        // instant may lose its call.
+        let alike = to - from > word::TAG / 2 - self.buckets;
+        let is_old = |w| alike || !word::is_newer(w, to) && word::age(w, to) >= self.buckets;
+        self.forget(ring, from, to, |word| {
+            let _ = word.fetch_update(Relaxed, Relaxed, |w| is_old(w).then_some(0));
+        });
+    }
+
     /// Clears the buckets that a ring passes on its way from one bucket to a newer one.
-    fn forget(&self, ring: &Ring, from: u64, to: u64, clear: impl Fn(&AtomicU64, u64)) {
+    fn forget(&self, ring: &Ring, from: u64, to: u64, clear: impl Fn(&AtomicU64)) {
         for passed in 0..(to - from).min(self.buckets) {
             let slot = (to - passed) % self.buckets;
-            (0..Kind::ALL.len()).for_each(|kind| clear(ring.word(slot, kind), to));
+            (0..Kind::ALL.len()).for_each(|kind| clear(ring.word(slot, kind)));
         }
     }
 
@@ -225,13 +259,13 @@ impl TimeWindow {
     #[must_use]
     pub fn counts(&self, at: Tick) -> Counts {
         let epoch = self.epoch.load(Acquire);
-        let present = || self.lanes.iter().filter(|ring| ring.epoch.load(Acquire) == epoch);
+        let newest = |ring: &Ring| Some(ring.newest.load(Acquire)).filter(|newest| newest::is_of(*newest, epoch));
+        let written = || self.lanes.iter().filter_map(|ring| Some((ring, newest::number(newest(ring)?))));
         // Another thread may be a bucket ahead of us.
-        let newest = present().map(|ring| ring.newest.load(Acquire)).fold(self.number(at.as_nanos(), epoch), u64::max);
+        let newest = written().map(|(_, number)| number).fold(self.number(at.as_nanos(), epoch), u64::max);
         let oldest = newest.saturating_sub(self.buckets - 1);
         let mut sums = [0_u64; 4];
-        for ring in present() {
-            let written = ring.newest.load(Acquire);
+        for (ring, written) in written() {
             let mut slot = oldest % self.buckets;
             for bucket in oldest..=written.min(newest) {
                 for (kind, sum) in sums.iter_mut().enumerate() {
@@ -257,7 +291,7 @@ impl TimeWindow {
     }
 
     pub(crate) fn heap_size(&self) -> usize {
-        self.lanes.heap_size(size_of::<Ring>() + self.buckets.div_ceil(2) as usize * size_of::<Line>())
+        self.lanes.heap_size(self.buckets.div_ceil(2) as usize * size_of::<Line>())
     }
 }
 
