@@ -116,9 +116,17 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
     }
 
     fn poll_gate(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
-        match ready!(self.0.poll_gate(&mut waiting.0, cx)) {
-            Gate::Open => self.1.poll_gate(&mut waiting.1, cx),
-            Gate::Shut => Poll::Ready(Gate::Shut),
+        if ready!(self.0.poll_gate(&mut waiting.0, cx)) == Gate::Shut {
+            return Poll::Ready(Gate::Shut);
+        }
+        if let Poll::Ready(gate) = self.1.poll_gate(&mut waiting.1, cx) {
+            return Poll::Ready(gate);
+        }
+        // While the second holds the caller back, the first may shut its gate, and the caller need not wait any more.
+        self.0.watch(&mut waiting.0, cx);
+        match self.0.poll_gate(&mut waiting.0, cx) {
+            Poll::Ready(Gate::Shut) => Poll::Ready(Gate::Shut),
+            Poll::Ready(Gate::Open) | Poll::Pending => Poll::Pending,
         }
     }
 

@@ -236,7 +236,8 @@ impl Config {
     }
 
     /// Opens when `predicate` says so, by the counts of the window. It is asked after every call, outside every lock.
-    /// If it panics the circuit stays as it is. Cannot be read from a file.
+    /// So every call then adds up the window and takes a short lock to find the predicate, which the other rules do
+    /// only when something failed. If it panics the circuit stays as it is. Cannot be read from a file.
     #[must_use]
     pub fn open_when(mut self, predicate: impl Fn(&Counts) -> bool + Send + Sync + 'static) -> Self {
         self.predicate = Some(Arc::new(predicate));
@@ -251,7 +252,8 @@ impl Config {
     }
 
     /// Each time the probes fail, the next open period is `factor` times as long, up to `cap`. `factor` from 1 to 100,
-    /// `cap` from `open_for` to a year; by default a period is as long as the one before.
+    /// `cap` from `open_for` to a year; by default a period is as long as the one before. The
+    /// [jitter](Self::open_jitter) comes on top, and may pass the cap.
     #[must_use]
     pub fn open_growth(mut self, factor: f64, cap: Duration) -> Self {
         self.open_growth = factor;

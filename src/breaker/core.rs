@@ -143,7 +143,7 @@ impl Core {
         };
         drop(cold);
         self.publish(notice);
-        ticket.ok_or_else(|| self.rejection(word, now))
+        ticket.ok_or_else(|| self.rejection(word))
     }
 
     /// The fast way to say no: an open circuit that is not due.
@@ -162,11 +162,12 @@ impl Core {
         }
     }
 
-    fn rejection(&self, word: Word, now: Tick) -> Rejection {
+    /// The clock is read anew: an open period may have begun while we waited for the lock, and ends no later for that.
+    fn rejection(&self, word: Word) -> Rejection {
         match word.state() {
             CircuitState::HalfOpen => Rejection::new(Reason::CircuitProbing, self.name.clone()),
             _ => self
-                .refuses_at_once(word, &mut Moment::from(now))
+                .refuses_at_once(word, &mut Moment::new())
                 .unwrap_or_else(|| Rejection::new(Reason::CircuitOpen, self.name.clone())),
         }
     }

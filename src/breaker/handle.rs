@@ -1,4 +1,9 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::{RefUnwindSafe, UnwindSafe},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     admission::Readiness,
@@ -206,8 +211,8 @@ impl Handle {
 
     /// Bytes of memory this breaker takes, without its observers: under 1 KiB before the first call on a machine with
     /// up to 4 cores (48 bytes more for each further core), and about 2 KiB more for each thread that calls through it,
-    /// up to two threads more than there are cores. A count window takes a byte for each of its calls on top, 384 bytes
-    /// at least.
+    /// up to two threads more than there are cores (with 10 buckets; 32 bytes a thread more for each further one). A
+    /// count window takes a byte for each of its calls on top, 384 bytes at least.
     #[must_use]
     pub fn memory(&self) -> usize {
         // Two reference counts come before the core.
@@ -221,6 +226,11 @@ impl Handle {
         Arc::ptr_eq(&self.core, &other.core)
     }
 }
+
+// A panic in the caller's code leaves the breaker right: no user code runs under its lock, and whatever is half-done
+// when a panic begins is settled while it goes on.
+impl UnwindSafe for Handle {}
+impl RefUnwindSafe for Handle {}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -253,7 +253,10 @@ impl Core {
         if self.word.fetch_update(AcqRel, Acquire, free).is_err() {
             self.hand_over();
         }
-        self.waiters.wake_all();
+        // Only callers in unready mode wait for this; looking for them costs a fence.
+        if self.unready.load(Relaxed) {
+            self.waiters.wake_all();
+        }
     }
 
     #[cold]

@@ -11,7 +11,7 @@ use std::{
 
 use mainstay::{
     Error, Name, Outcome, Reason, Rejection,
-    breaker::{CircuitBreaker, CircuitBreakerLayer, Config, Handle, Readiness, State},
+    breaker::{CircuitBreaker, CircuitBreakerLayer, Config, Handle, Permit, Readiness, State},
     classify_fn,
 };
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
@@ -292,4 +292,33 @@ async fn futures_are_unpin_and_send_when_the_service_allows() {
     assert_eq!(poll_once(&mut call), Poll::Ready(Ok(1)));
     let waits = layer.layer(service_fn(|_: u32| pending::<Answer>())).call(1);
     assert_unpin(&waits);
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_back_by_the_second_of_two_a_caller_is_woken_when_the_first_turns_away() {
+    use mainstay::bulkhead;
+    let (breaker, places) = (
+        Handle::new("first", Config::new()),
+        bulkhead::Handle::new("second", bulkhead::Config::new(1).readiness(Readiness::Unready)),
+    );
+    let layer = mainstay::admission::AdmissionLayer::new((breaker.clone(), places.clone()));
+    let mut service = mock::Spawn::new(layer.layer(service_fn(|n: u32| ready(Answer::Ok(n)))));
+    let held = places.try_acquire().unwrap();
+    assert_pending!(service.poll_ready());
+    breaker.force_open();
+    assert!(service.is_woken());
+    assert_ready_ok!(service.poll_ready());
+    assert!(service.call(1).await.unwrap_err().is_rejection());
+    breaker.reset();
+    assert_pending!(service.poll_ready());
+    drop(held);
+    assert!(service.is_woken());
+    assert_ready_ok!(service.poll_ready());
+}
+
+#[test]
+fn a_handle_goes_through_a_caught_panic() {
+    let breaker = Handle::new("x", Config::new());
+    let caught = std::panic::catch_unwind(|| breaker.acquire().map(Permit::success));
+    assert!(caught.is_ok());
 }
