@@ -87,7 +87,7 @@ impl BudgetConfig {
             checks.refuse(RATIO, ratio, why);
         } else if ratio != 0.0 && !(0.0001..=10.0).contains(&ratio) {
             checks.refuse(RATIO, ratio, "must be 0, or a finite number in 0.0001..=10");
-        } else if ratio > f64::from(self.cap) {
+        } else if self.cap > 0 && ratio > f64::from(self.cap) {
             checks.refuse("budget.cap", self.cap, format!("must be at least budget.ratio, {ratio}"));
         }
         checks.range("budget.min_per_second", self.min_per_second, 0..=1_000_000);
@@ -312,7 +312,9 @@ impl Rates {
         let (part, whole) = (u64::from(sixteenth.part()) * 16, sixteenth.whole());
         let divisor = NonZeroU64::new(gcd(part, whole.get().into())).unwrap_or(NonZeroU64::MIN);
         let whole = NonZeroU64::new(u64::from(whole.get()) / divisor).unwrap_or(NonZeroU64::MIN);
-        let (per_second, cap) = (settings.min_per_second.into(), u64::from(settings.cap) * whole.get());
+        // So many whole retries, and what is on its way to one more: to cut that off would make the share inexact.
+        let cap = (u64::from(settings.cap) + 1) * whole.get() - 1;
+        let per_second = settings.min_per_second.into();
         Self { part: part / divisor, whole, per_second, cap }
     }
 
@@ -369,16 +371,16 @@ mod tests {
     #[test]
     fn what_may_be_spent_is_capped_never_negative_and_survives_the_end_of_the_word() {
         let rates = rates(0.5);
-        assert_eq!((rates.part, rates.whole.get(), rates.cap), (1, 2, 200));
+        assert_eq!((rates.part, rates.whole.get(), rates.cap), (1, 2, 201));
         for (earned, spent, available) in [
             (0, 0, 0),
             (7, 3, 4),
             (3, 7, 0),
-            (1_000_000, 0, 200),
+            (1_000_000, 0, 201),
             (2, u64::MAX - 1, 4),
             (u64::MAX, 4, 0),
-            (1 << 63, 0, 200),
-            ((1 << 63) + 5, 0, 200),
+            (1 << 63, 0, 201),
+            ((1 << 63) + 5, 0, 201),
         ] {
             assert_eq!(rates.available(earned, spent), available, "{earned} earned, {spent} spent");
         }
