@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-use tracing_subscriber::{Layer, layer::SubscriberExt};
+use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt};
 
 pub(crate) type Line = (tracing::Level, BTreeMap<String, String>);
 
@@ -38,8 +38,11 @@ impl<S: tracing::Subscriber> Layer<S> for Log {
 /// thread that nobody listens.
 pub(crate) fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
-    LISTENING
-        .get_or_init(|| tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Log)).unwrap());
+    LISTENING.get_or_init(|| {
+        // Nothing below `info`: tests that count allocations run beside these.
+        let registry = tracing_subscriber::registry().with(LevelFilter::INFO).with(Log);
+        tracing::subscriber::set_global_default(registry).unwrap();
+    });
 }
 
 /// The lines in which a field has a value; a name of its own tells a test's lines from those of the others.

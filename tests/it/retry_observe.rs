@@ -39,9 +39,9 @@ async fn every_retry_goes_to_tracing_with_operation_attempt_error_and_next_delay
     let retry = Handle::new("logged-retry", steady());
     assert!(retry.run(|| ready(Answer::Err(Error::Inner(Boom)))).await.is_err());
     let lines = log::lines("operation", "logged-retry");
-    let lines: Vec<_> = lines.iter().filter(|(level, _)| *level == tracing::Level::INFO).collect();
+    assert!(lines.iter().all(|(level, _)| *level == tracing::Level::INFO));
     assert_eq!(lines.len(), 2);
-    for ((_, fields), (attempt, delay)) in lines.into_iter().zip([("1", "100ms"), ("2", "200ms")]) {
+    for ((_, fields), (attempt, delay)) in lines.iter().zip([("1", "100ms"), ("2", "200ms")]) {
         assert_eq!((&*fields["attempt"], &*fields["error"], &*fields["next_delay"]), (attempt, "boom", delay));
     }
 }
