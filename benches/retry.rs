@@ -8,7 +8,7 @@
 use std::{
     future::{Ready, ready},
     hint::black_box,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     thread,
@@ -17,7 +17,7 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use mainstay::{
-    BoxError, Error,
+    BoxError,
     retry::{Backoff, Budget, BudgetConfig, Config, Handle, RetryLayer},
 };
 use tower::{
@@ -25,11 +25,7 @@ use tower::{
     retry::budget::{Budget as _, TpsBudget},
 };
 
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("down")]
-struct Down;
-
-type Answer = Result<u64, Error<Down>>;
+type Answer = Result<u64, BoxError>;
 
 /// Fails the first of every so many calls, never with 0.
 #[derive(Clone)]
@@ -38,10 +34,24 @@ struct Upstream {
     calls: u64,
 }
 
+/// Ready at once. Not [`Ready`], which moves the answer about and so hides what it is compared with.
+struct Answered {
+    fails: bool,
+    request: u64,
+}
+
+impl Future for Answered {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Answer> {
+        Poll::Ready(if self.fails { Err(Box::new(Down)) } else { Ok(self.request) })
+    }
+}
+
 impl Service<u64> for Upstream {
     type Response = u64;
-    type Error = Error<Down>;
-    type Future = Ready<Answer>;
+    type Error = BoxError;
+    type Future = Answered;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -49,13 +59,14 @@ impl Service<u64> for Upstream {
 
     fn call(&mut self, request: u64) -> Self::Future {
         self.calls += 1;
-        ready(if self.fails_every != 0 && self.calls % self.fails_every == 0 {
-            Err(Error::Inner(Down))
-        } else {
-            Ok(request)
-        })
+        Answered { fails: self.fails_every != 0 && self.calls % self.fails_every == 0, request }
     }
 }
+
+/// Costs no allocation in a box.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("down")]
+struct Down;
 
 /// What a user of tower's retry writes.
 #[derive(Clone)]
@@ -79,7 +90,7 @@ impl<E> tower::retry::Policy<u64, u64, E> for TowerPolicy {
     }
 }
 
-fn call<S: Service<u64, Response = u64, Error = Error<Down>>>(service: &mut S, n: u64) -> Answer {
+fn call<S: Service<u64, Response = u64, Error = BoxError>>(service: &mut S, n: u64) -> Answer {
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(())) = service.poll_ready(&mut cx) else { unreachable!("always ready") };
     let mut future = pin!(service.call(n));
@@ -106,7 +117,7 @@ fn time(threads: usize, calls: u64, work: impl Fn() -> Box<dyn FnMut(u64) + Send
 
 fn service<S>(service: S) -> impl Fn() -> Box<dyn FnMut(u64) + Send>
 where
-    S: Service<u64, Response = u64, Error = Error<Down>> + Clone + Send + 'static,
+    S: Service<u64, Response = u64, Error = BoxError> + Clone + Send + 'static,
 {
     move || {
         let mut service = service.clone();
@@ -125,7 +136,7 @@ fn closure(config: Config) -> impl Fn() -> Box<dyn FnMut(u64) + Send> {
     move || {
         let handle = handle.clone();
         Box::new(move |n| {
-            let mut run = pin!(handle.run(|| ready(Ok::<u64, BoxError>(black_box(n)))));
+            let mut run = pin!(handle.run(|| Answered { fails: false, request: black_box(n) }));
             let _ = black_box(run.as_mut().poll(&mut Context::from_waker(Waker::noop())));
         })
     }

@@ -36,7 +36,8 @@ pin_project! {
     ///
     /// # Panics
     ///
-    /// Polling it again after it has answered does what the service's future does then.
+    /// When there is a wait and no tokio runtime with timers. Polling it again after it has answered does what the
+    /// service's future does then.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, Req, C, R>
     where
@@ -131,8 +132,10 @@ where
 
 /// Sets the timer. False when there is nothing to wait for.
 fn set_timer(timer: &mut Option<Pin<Box<Sleep>>>, wait: Duration) -> bool {
+    if wait.is_zero() {
+        return false;
+    }
     match (timer, (Tick::now() + wait).to_instant()) {
-        _ if wait.is_zero() => return false,
         (Some(timer), Some(end)) => timer.as_mut().reset(end),
         (timer, _) => *timer = Some(Box::pin(sleep(wait))),
     }

@@ -18,7 +18,8 @@ impl Handle {
     /// Rejections by policies further in are not tried again, except those that the
     /// [settings](super::Config::retry_on) name. For an error that cannot carry one, use [`run_any`](Self::run_any).
     ///
-    /// Dropping the answer ends it: nothing runs on, and a retry that had not begun goes back into the budget.
+    /// Dropping the answer ends it: nothing runs on, and a retry that had not begun goes back into the budget. It needs
+    /// a tokio runtime with timers when there is a wait, and panics without.
     ///
     /// ```
     /// # use mainstay::{Error, breaker, retry::{Config, Handle}};

@@ -521,7 +521,7 @@ async fn futures_and_services_are_what_the_service_inside_allows() {
     let call = service.call(1);
     assert_unpin(&call);
     assert_send_sync(&call);
-    assert_send(&retry.run(|| pending::<Answer>()));
+    assert_send(&retry.run(pending::<Answer>));
     assert!(!format!("{layer:?} {call:?} {retry:?}").is_empty());
     // Nor 'static: request, answer and service borrow from this stack frame.
     let local = String::from("local");
