@@ -1,10 +1,9 @@
 //! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
 //! slow, failing or gone.
 //!
-//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the
-//! [rate limit](rate_limit) and the [timeout]. They go in
-//! front of any Tower service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on
-//! the way of a call, and are right under cancellation, panics and races.
+//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit), the
+//! [retry] and the [timeout]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or around any future,
+//! allocate nothing and take no lock on the way of a call, and are right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
@@ -39,6 +38,7 @@
 //! | limits on the number of calls at a time | [`bulkhead`] |
 //! | limits on the number of calls in a time | [`rate_limit`] |
 //! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
+//! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`Outcome`] |
 //! | events, snapshots, latencies | [`observe`] |
@@ -55,15 +55,15 @@
 //!
 //! # The order of layers
 //!
-//! Outside in: fallback, load shed and rate limit, total timeout, retry, hedge, **circuit breaker**, bulkhead, attempt
-//! timeout, service. A breaker inside of retry counts every attempt; outside of the attempt timeout it counts time-outs
-//! as failures.
+//! Outside in: fallback, load shed and rate limit, total timeout, **retry**, hedge, **circuit breaker**, bulkhead,
+//! attempt timeout, service. A breaker inside of retry counts every attempt; outside of the attempt timeout it counts
+//! time-outs as failures.
 //!
 //! # Time
 //!
 //! All clocks follow `tokio::time::pause`, so code that uses this crate is tested without sleeping. Nothing here
-//! needs a runtime except what waits: a service in [`Readiness::Unready`](breaker::Readiness) mode, and the optional
-//! wake-up of an open circuit.
+//! needs a runtime except what waits: a retry before its next attempt, a service in
+//! [`Readiness::Unready`](breaker::Readiness) mode, and the optional wake-up of an open circuit.
 //!
 //! # Features
 //!
@@ -79,6 +79,7 @@
 
 pub mod admission;
 pub mod breaker;
+mod budget;
 pub mod bulkhead;
 mod deadline;
 mod error;
@@ -89,6 +90,7 @@ mod name;
 pub mod observe;
 mod outcome;
 pub mod rate_limit;
+pub mod retry;
 mod settings;
 mod sync;
 pub mod time;

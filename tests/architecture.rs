@@ -12,7 +12,10 @@ use std::{
 /// The floors from the ground up, and the rooms on each. A room may use the floors below it; rooms of one floor do not
 /// know each other, except on the ground.
 const FLOORS: [(&str, &[&str]); 6] = [
-    ("ground", &["deadline", "error", "lanes", "name", "outcome", "settings", "sync", "time", "waiters", "window"]),
+    (
+        "ground",
+        &["budget", "deadline", "error", "lanes", "name", "outcome", "settings", "sync", "time", "waiters", "window"],
+    ),
     ("watch", &["admission", "observe"]),
     (
         "rooms",

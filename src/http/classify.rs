@@ -51,6 +51,26 @@ impl StatusClassify {
         Self::default()
     }
 
+    /// For a retry: what passes by itself is a failure (408, 425, 429, 500, 502, 503, 504), and every other error
+    /// status is the answer, since the same request would get it again.
+    ///
+    /// ```
+    /// use mainstay::{Outcome, http::StatusClassify};
+    /// use http::StatusCode;
+    ///
+    /// let classify = StatusClassify::retryable().failure([StatusCode::CONFLICT]);
+    /// assert_eq!(classify.outcome(StatusCode::SERVICE_UNAVAILABLE), Outcome::Failure);
+    /// assert_eq!(classify.outcome(StatusCode::CONFLICT), Outcome::Failure);
+    /// assert_eq!(classify.outcome(StatusCode::NOT_IMPLEMENTED), Outcome::Ignored);
+    /// ```
+    #[must_use]
+    pub fn retryable() -> Self {
+        let retried = [408, 425, 429, 500, 502, 503, 504];
+        let codes = retried.into_iter().chain(501..=599).filter_map(|code| StatusCode::from_u16(code).ok());
+        let (failures, others): (Vec<_>, Vec<_>) = codes.partition(|code| retried.contains(&code.as_u16()));
+        Self::new().ignore(others).failure(failures)
+    }
+
     /// These statuses are failures.
     #[must_use]
     pub fn failure(self, codes: impl IntoIterator<Item = StatusCode>) -> Self {

@@ -1,6 +1,7 @@
 //! HTTP at the edge: what a status means, `Retry-After`, rejections as responses, and bodies that stream.
 //!
 //! - [`StatusClassify`] decides by the status of a response: 5xx is a failure, 4xx says nothing about the service.
+//! - [`Idempotent`] has a [retry](crate::retry) send again only what may be sent twice.
 //! - [`RespondLayer`] turns rejections into responses (503, 429, 504) and leaves only the service's own error, which
 //!   makes a stack fit into axum's `Router::layer`.
 //! - [`until_body_end`](crate::admission::AdmissionLayer::until_body_end) judges a response, and holds what the policy
@@ -28,6 +29,7 @@
 mod body_timeout;
 mod classify;
 mod deadline;
+mod replay;
 mod respond;
 mod retry_after;
 mod streamed;
@@ -38,6 +40,7 @@ pub use deadline::{
     DeadlineLayer, GRPC_TIMEOUT, ReadDeadline, RequestDeadline, SendDeadline, SendDeadlineLayer, TIMEOUT_MS,
     grpc_timeout_value, timeout_header,
 };
+pub use replay::Idempotent;
 pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer, TakeRejection, rejection_response};
 pub use retry_after::{retry_after, retry_after_date, retry_after_seconds};
 pub use streamed::{Streamed, StreamedBody, StreamedFuture, StreamedLayer};

@@ -117,6 +117,63 @@ pub struct Transition<'a> {
     pub open_for: Option<Duration>,
 }
 
+/// Why a failed call was not tried again, although it might have been.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GiveUp {
+    /// There are no attempts left.
+    Attempts,
+    /// The budget of retries is used up.
+    Budget,
+    /// The wait would have passed the deadline.
+    Deadline,
+    /// The service asks to be left alone for longer than a call waits.
+    RetryAfter,
+    /// The request cannot be sent again.
+    Request,
+}
+
+impl GiveUp {
+    /// The reason in `snake_case`, for logs, labels and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Budget => "budget",
+            Self::Deadline => "deadline",
+            Self::RetryAfter => "retry_after",
+            Self::Request => "request",
+        }
+    }
+}
+
+impl fmt::Display for GiveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A call failed and will be tried again.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct Retry<'a> {
+    /// The retry.
+    pub policy: &'a str,
+    /// Which attempt failed: 1 is the first.
+    pub attempt: u32,
+    /// How long until the next one.
+    pub next_delay: Duration,
+    /// The error, or that a result counts as a failure.
+    pub error: fmt::Arguments<'a>,
+}
+
+impl<'a> Retry<'a> {
+    pub(crate) const fn new(policy: &'a str, attempt: u32, next_delay: Duration, error: fmt::Arguments<'a>) -> Self {
+        Self { policy, attempt, next_delay, error }
+    }
+}
+
 /// Something rare that happened to a policy.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
@@ -139,6 +196,17 @@ pub enum Event<'a> {
         /// The breaker.
         policy: &'a str,
     },
+    /// A call failed and will be tried again. Told before the wait, which the caller may yet cut short.
+    Retry(Retry<'a>),
+    /// A call failed and is not tried again, although its failure is one that would be.
+    GaveUp {
+        /// The retry.
+        policy: &'a str,
+        /// How many attempts were made.
+        attempts: u32,
+        /// Why.
+        why: GiveUp,
+    },
 }
 
 impl Event<'_> {
@@ -147,7 +215,8 @@ impl Event<'_> {
     pub fn policy(&self) -> &str {
         match self {
             Self::Transition(change) => change.policy,
-            Self::WouldOpen { policy, .. } | Self::Stale { policy } => policy,
+            Self::WouldOpen { policy, .. } | Self::Stale { policy } | Self::GaveUp { policy, .. } => policy,
+            Self::Retry(retry) => retry.policy,
             Self::Rejected(rejection) => rejection.policy(),
         }
     }

@@ -48,6 +48,14 @@ impl Ratio {
         whole > 0 && u128::from(part) * u128::from(self.whole.get()) >= u128::from(whole) * u128::from(self.part)
     }
 
+    pub(crate) const fn part(self) -> u32 {
+        self.part
+    }
+
+    pub(crate) const fn whole(self) -> NonZeroU32 {
+        self.whole
+    }
+
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.part) << 32 | u64::from(self.whole.get())
     }

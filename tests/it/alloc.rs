@@ -6,6 +6,7 @@ use allocation_counter::measure;
 use mainstay::{
     Error,
     breaker::{CircuitBreakerLayer, Config, Handle},
+    retry,
 };
 use tower::{Layer, Service, service_fn};
 
@@ -55,4 +56,30 @@ fn acquire_and_run_allocate_nothing_either() {
         assert!(poll_once(&mut run).is_ready());
     };
     assert_eq!(measure(run).count_total, 0);
+}
+
+/// Allocations of a hundred calls through a retry, after the first few.
+fn retried(retry: &retry::Handle, answer: fn(u32) -> Answer) -> u64 {
+    let mut service = retry::RetryLayer::new(retry.clone()).layer(service_fn(move |n: u32| ready(answer(n))));
+    let mut call = || {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(Service::<u32>::poll_ready(&mut service, &mut cx).is_ready());
+        assert!(black_box(poll_once(&mut service.call(1))).is_ready());
+        let mut run = std::pin::pin!(retry.run(|| ready(answer(1))));
+        assert!(poll_once(&mut run).is_ready());
+    };
+    (0..3).for_each(|_| call());
+    measure(|| (0..100).for_each(|_| call())).count_total
+}
+
+#[test]
+fn a_call_with_nothing_to_retry_allocates_nothing_nor_one_that_is_given_up() {
+    let at_once = || retry::Config::new().backoff(retry::Backoff::fixed(ms(0)));
+    let fails: fn(u32) -> Answer = |_| Err(Error::Inner(Boom));
+    for config in [retry::Config::new(), retry::Config::new().no_budget(), retry::Config::new().deadline(ms(100))] {
+        assert_eq!(retried(&retry::Handle::new("x", config), Ok), 0);
+    }
+    assert_eq!(retried(&retry::Handle::new("x", retry::Config::new().attempts(1)), fails), 0);
+    let used_up = at_once().budget(retry::BudgetConfig::new().ratio(0.0).min_per_second(0));
+    assert_eq!(retried(&retry::Handle::new("x", used_up), fails), 0);
 }

@@ -6,15 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{conformance_breaker, conformance_window};
+use crate::{conformance_breaker, conformance_retry, conformance_window};
 
-const KINDS: [&str; 2] = ["CB", "WIN"];
+const KINDS: [&str; 3] = ["CB", "WIN", "RT"];
 
 #[test]
 fn every_scenario_is_a_test_or_is_left_out_with_a_reason() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tested = tested_ids(&root.join("tests/it"));
-    let lists = [conformance_breaker::LEFT_OUT, conformance_window::LEFT_OUT].concat();
+    let lists = [conformance_breaker::LEFT_OUT, conformance_window::LEFT_OUT, conformance_retry::LEFT_OUT].concat();
     let left_out: BTreeSet<String> = lists.iter().map(|(id, _)| (*id).to_owned()).collect();
     assert_eq!(left_out.len(), lists.len(), "an id is left out twice");
     for (id, reason) in lists {
@@ -85,5 +85,6 @@ fn ids_are_read_from_headings_and_from_test_names() {
     assert_eq!(heading_id("CB-01 in a sentence"), None);
     assert_eq!(function_id("async fn cb_01_the_default_breaker() {"), Some("CB-01".to_owned()));
     assert_eq!(function_id("fn win_13_admission() {"), Some("WIN-13".to_owned()));
+    assert_eq!(function_id("async fn rt_04_commitment() {"), Some("RT-04".to_owned()));
     assert_eq!(function_id("fn cb_helper() {"), None);
 }

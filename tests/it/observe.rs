@@ -1,57 +1,22 @@
 //! Events, `tracing` and snapshots.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Debug,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
+use crate::{log, support::*};
 use mainstay::{
     breaker::{Config, Handle, State},
     observe::Event,
     window::Counts,
 };
-use tracing_subscriber::{Layer, layer::SubscriberExt};
-
-use crate::support::*;
-
-type Line = (tracing::Level, BTreeMap<String, String>);
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Line>>>);
-
-impl<S: tracing::Subscriber> Layer<S> for Log {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        struct Fields<'a>(&'a mut BTreeMap<String, String>);
-
-        impl tracing::field::Visit for Fields<'_> {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
-                self.0.insert(field.name().to_owned(), format!("{value:?}"));
-            }
-
-            fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
-                self.0.insert(field.name().to_owned(), value.to_owned());
-            }
-        }
-
-        let mut fields = BTreeMap::new();
-        event.record(&mut Fields(&mut fields));
-        self.0.lock().unwrap().push((*event.metadata().level(), fields));
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn every_change_of_state_goes_to_tracing_with_breaker_from_and_to() {
-    let log = Log::default();
-    // For the whole binary: while a subscriber of one thread comes up, `tracing` may learn from another thread that
-    // nobody listens. The name tells our lines from those of other tests.
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log.clone())).unwrap();
+    log::listen();
     let breaker = Handle::new("logged", consecutive(1));
     fail(&breaker, 1);
     advance(ms(10_000)).await;
     succeed(&breaker, 1);
-    let ours = |(_, fields): &Line| fields.get("breaker").is_some_and(|name| name == "logged");
-    let seen: Vec<_> = log.0.lock().unwrap().iter().filter(|line| ours(line)).cloned().collect();
+    let seen = log::lines("breaker", "logged");
     let told: Vec<_> =
         seen.iter().map(|(level, f)| (*level, f["breaker"].as_str(), f["from"].as_str(), f["to"].as_str())).collect();
     assert_eq!(

@@ -160,8 +160,9 @@ fn cb_51_a_small_window_under_contention() {
         for kind in [Kind::Success, Kind::Failure] {
             (0..50).for_each(|_| assert!(hundred.record(0, kind)));
         }
+        // Each of the other threads may be seen half-way: its call before the one it replaces is gone.
         let calls = hundred.counts().calls();
-        assert!(0 < calls && calls <= 100, "{calls}");
+        assert!(0 < calls && calls < 100 + 20, "{calls}");
     });
     let calls = hundred.counts().calls();
     assert!(0 < calls && calls <= 100, "{calls}");
