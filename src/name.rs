@@ -45,6 +45,15 @@ impl Name {
         Ok(Self::of_checked(name))
     }
 
+    /// A name, unless it or the settings that go with it are wrong; all that is wrong is reported together.
+    pub(crate) fn with_settings(name: &str, checked: Result<(), ConfigError>) -> Result<Self, ConfigError> {
+        match (Self::new(name), checked) {
+            (Ok(name), Ok(())) => Ok(name),
+            (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(error),
+            (Err(name), Err(settings)) => Err(name.and(settings)),
+        }
+    }
+
     fn of_checked(name: &str) -> Self {
         let mut bytes = [0; INLINE];
         match (bytes.get_mut(..name.len()), u8::try_from(name.len())) {

@@ -88,11 +88,8 @@ impl Handle {
     /// All that is wrong with the name and the settings.
     #[allow(clippy::needless_pass_by_value, reason = "settings are made for one handle, as everywhere")]
     pub fn try_new(name: &str, config: Config) -> Result<Self, ConfigError> {
-        let problems = [Name::new(name).err(), config.check().err()].into_iter().flatten();
-        match ConfigError::all(problems.flat_map(ConfigError::split).collect()) {
-            Some(error) => Err(error),
-            None => Ok(Self { core: Arc::new(Core::new(Name::new(name)?, &config)), priority: Priority::default() }),
-        }
+        let name = Name::with_settings(name, config.check())?;
+        Ok(Self { core: Arc::new(Core::new(name, &config)), priority: Priority::default() })
     }
 
     /// The same bulkhead for calls of another priority.

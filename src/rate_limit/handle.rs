@@ -101,11 +101,8 @@ impl Handle {
     ///
     /// All that is wrong with the name and the settings.
     pub fn try_new(name: &str, config: Config) -> Result<Self, ConfigError> {
-        let problems = [Name::new(name).err(), config.check().err()].into_iter().flatten();
-        match ConfigError::all(problems.flat_map(ConfigError::split).collect()) {
-            Some(error) => Err(error),
-            None => Ok(Self { core: Arc::new(Core::new(Name::new(name)?, config)) }),
-        }
+        let name = Name::with_settings(name, config.check())?;
+        Ok(Self { core: Arc::new(Core::new(name, config)) })
     }
 
     /// The name.

@@ -59,14 +59,9 @@ impl Handle {
     ///
     /// All that is wrong with the name and the settings: see [`Name::new`] and [`Config::check`].
     pub fn try_new(name: &str, config: Config) -> Result<Self, ConfigError> {
-        let problems = [Name::new(name).err(), config.check().err()].into_iter().flatten();
-        match ConfigError::all(problems.flat_map(ConfigError::split).collect()) {
-            Some(error) => Err(error),
-            None => {
-                let budget = config.budget.map(Budget::try_new).transpose()?;
-                Ok(Self::of(Name::new(name)?, config, budget, false))
-            }
-        }
+        let name = Name::with_settings(name, config.check())?;
+        let budget = config.budget.map(Budget::try_new).transpose()?;
+        Ok(Self::of(name, config, budget, false))
     }
 
     fn of(name: Name, config: Config, budget: Option<Budget>, is_shared: bool) -> Self {

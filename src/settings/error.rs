@@ -46,6 +46,12 @@ impl ConfigError {
         &self.why
     }
 
+    /// The problems of both.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.more.extend(other.split());
+        self
+    }
+
     /// Every problem found, as an error of its own.
     pub(crate) fn split(mut self) -> Vec<Self> {
         let more = std::mem::take(&mut self.more);

@@ -78,11 +78,8 @@ impl Handle {
     ///
     /// When the name is none, or the limit is not from 1 ms to a year.
     pub fn try_new(name: &str, limit: Duration) -> Result<Self, ConfigError> {
-        let problems = [Name::new(name).err(), check(limit).err()].into_iter().flatten().collect();
-        match ConfigError::all(problems) {
-            Some(error) => Err(error),
-            None => Ok(Self { core: Arc::new(Core::new(Name::new(name)?, limit)) }),
-        }
+        let name = Name::with_settings(name, check(limit))?;
+        Ok(Self { core: Arc::new(Core::new(name, limit)) })
     }
 
     /// The name.
