@@ -64,6 +64,23 @@ async fn rl_01_one_permit_a_cycle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rl_03_turns_are_given_one_after_the_other() {
+    // The source's table takes several at once; its single steps are the same for calls that wait. The whole table is a
+    // test of the rule, in `gcra.rs`.
+    let limit = Handle::new("x", every(500).max_wait(ms(10_000)));
+    let mut waits: Vec<_> = (0..7).map(|_| task::spawn(limit.acquire())).collect();
+    let ready: Vec<bool> = waits.iter_mut().map(|wait| wait.poll().is_ready()).collect();
+    assert_eq!(ready, [true, false, false, false, false, false, false]);
+    for (turn, wait) in waits.iter_mut().enumerate().skip(1) {
+        advance(ms(499)).await;
+        assert!(!wait.is_woken());
+        advance(ms(1)).await;
+        assert!(wait.is_woken(), "the wait of call {turn} ends at {} ms", turn * 500);
+        assert_eq!(assert_ready!(wait.poll()), Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_burst_is_credit_for_a_pause_and_the_edge_of_no_window_lets_double_pass() {
     let limit = Handle::new("x", Config::per_second(10));
     let passed = |limit: &Handle| std::iter::from_fn(|| limit.try_acquire().ok()).count();
