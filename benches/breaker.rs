@@ -8,17 +8,19 @@
 
 #![allow(missing_docs, clippy::disallowed_methods, reason = "a bench, which measures real time")]
 
+mod harness;
+
 use std::{
     convert::Infallible,
     future::{Ready, ready},
     hint::black_box,
     pin::pin,
     task::{Context, Poll, Waker},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use harness::{Calls, time};
 use mainstay::{
     Error,
     breaker::{CircuitBreakerLayer, Config, Handle},
@@ -62,24 +64,7 @@ fn call<S: Service<u64, Response = u64, Error = Error<Infallible>>>(service: &mu
     answer
 }
 
-/// The time of `calls` calls on each of `threads` threads that run at once.
-fn time(threads: usize, calls: u64, work: impl Fn() -> Box<dyn FnMut(u64) + Send>) -> Duration {
-    let start = std::sync::Barrier::new(threads);
-    let worker = |mut each: Box<dyn FnMut(u64) + Send>| {
-        start.wait();
-        let begin = Instant::now();
-        (0..calls).for_each(&mut *each);
-        begin.elapsed()
-    };
-    let worker = &worker;
-    thread::scope(|scope| {
-        let work: Vec<_> = (0..threads).map(|_| work()).collect();
-        let running: Vec<_> = work.into_iter().map(|each| scope.spawn(move || worker(each))).collect();
-        running.into_iter().map(|thread| thread.join().expect("no panic")).max().unwrap_or_default()
-    })
-}
-
-fn service<S>(service: S) -> impl Fn() -> Box<dyn FnMut(u64) + Send>
+fn service<S>(service: S) -> impl Fn() -> Calls
 where
     S: Service<u64, Response = u64, Error = Error<Infallible>> + Clone + Send + 'static,
 {
@@ -91,7 +76,7 @@ where
     }
 }
 
-fn breaker(config: Config, fails: bool) -> impl Fn() -> Box<dyn FnMut(u64) + Send> {
+fn breaker(config: Config, fails: bool) -> impl Fn() -> Calls {
     let handle = Handle::new("upstream", config);
     service(CircuitBreakerLayer::new(handle).layer(Upstream { fails }))
 }
@@ -102,7 +87,7 @@ fn benches(c: &mut Criterion) {
     open.open_for(Duration::from_secs(3_600));
     let time_window = std::sync::Arc::new(TimeWindow::new(Duration::from_secs(10), 10));
     let count_window = std::sync::Arc::new(CountWindow::new(100));
-    type Case = (&'static str, Box<dyn Fn() -> Box<dyn FnMut(u64) + Send>>);
+    type Case = (&'static str, Box<dyn Fn() -> Calls>);
     let cases: Vec<Case> = vec![
         ("bare", Box::new(service(Upstream { fails: false }))),
         ("closed_success", Box::new(breaker(Config::new(), false))),

@@ -5,17 +5,19 @@
 
 #![allow(missing_docs, clippy::disallowed_methods, reason = "a bench, which measures real time")]
 
+mod harness;
+
 use std::{
     future::{Ready, ready},
     hint::black_box,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use harness::{Calls, time};
 use mainstay::{
     BoxError,
     retry::{Backoff, Budget, BudgetConfig, Config, Handle, RetryLayer},
@@ -98,24 +100,7 @@ fn call<S: Service<u64, Response = u64, Error = BoxError>>(service: &mut S, n: u
     answer
 }
 
-/// The time of `calls` calls on each of `threads` threads that run at once.
-fn time(threads: usize, calls: u64, work: impl Fn() -> Box<dyn FnMut(u64) + Send>) -> Duration {
-    let start = std::sync::Barrier::new(threads);
-    let worker = |mut each: Box<dyn FnMut(u64) + Send>| {
-        start.wait();
-        let begin = Instant::now();
-        (0..calls).for_each(&mut *each);
-        begin.elapsed()
-    };
-    let worker = &worker;
-    thread::scope(|scope| {
-        let work: Vec<_> = (0..threads).map(|_| work()).collect();
-        let running: Vec<_> = work.into_iter().map(|each| scope.spawn(move || worker(each))).collect();
-        running.into_iter().map(|thread| thread.join().expect("no panic")).max().unwrap_or_default()
-    })
-}
-
-fn service<S>(service: S) -> impl Fn() -> Box<dyn FnMut(u64) + Send>
+fn service<S>(service: S) -> impl Fn() -> Calls
 where
     S: Service<u64, Response = u64, Error = BoxError> + Clone + Send + 'static,
 {
@@ -127,11 +112,11 @@ where
     }
 }
 
-fn retry(config: Config, fails_every: u64) -> impl Fn() -> Box<dyn FnMut(u64) + Send> {
+fn retry(config: Config, fails_every: u64) -> impl Fn() -> Calls {
     service(RetryLayer::new(Handle::new("upstream", config)).layer(Upstream { fails_every, calls: 0 }))
 }
 
-fn closure(config: Config) -> impl Fn() -> Box<dyn FnMut(u64) + Send> {
+fn closure(config: Config) -> impl Fn() -> Calls {
     let handle = Handle::new("upstream", config);
     move || {
         let handle = handle.clone();
@@ -142,7 +127,7 @@ fn closure(config: Config) -> impl Fn() -> Box<dyn FnMut(u64) + Send> {
     }
 }
 
-type Case = (&'static str, Box<dyn Fn() -> Box<dyn FnMut(u64) + Send>>);
+type Case = (&'static str, Box<dyn Fn() -> Calls>);
 
 fn cases() -> Vec<Case> {
     let at_once = || Config::new().backoff(Backoff::fixed(Duration::ZERO));

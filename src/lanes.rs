@@ -1,8 +1,8 @@
 //! One copy of a counter per thread, so that no two threads write the same cache line.
 //!
 //! A thread takes a seat when it first counts something and leaves it when it ends. A seat below the number of lanes
-//! makes the thread the only writer of that lane: it counts with a plain load and store, a tenth of the price of an
-//! atomic addition. The threads that found no such seat share one more lane and count there with atomic additions.
+//! makes the thread the only writer of that lane: it counts with a plain load and store, and needs no atomic addition.
+//! The threads that found no such seat share one more lane and count there with atomic additions.
 //!
 //! The rejected design is one atomic counter with padding: exact as well, but every record then waits for the cache
 //! line to travel from core to core.

@@ -10,9 +10,16 @@
 //!
 //! # Readiness
 //!
-//! Nothing is taken in `poll_ready`: an idle, ready clone holds no permit. A policy that would turn the next call away
+//! Nothing is taken in `poll_ready`: an idle, ready clone holds no permit. A breaker that would turn the next call away
 //! is ready at once, without asking the service below, and `call` answers with the rejection; so a service that is
 //! never ready cannot hide an open circuit, and callers who wait for the service are woken when the circuit opens.
+//! Should the circuit let calls in again by the time of the call, the service is asked then, and the call is turned
+//! away only if it is not ready at once. Bulkheads and rate limits decide in `call`: by then a place may be free.
+//!
+//! # Queues
+//!
+//! A policy that is a [`Queue`] can let a call in later. Behind [`queued`](AdmissionLayer::queued) such a call waits,
+//! with the clone of the service that was made ready for it; behind the plain layer it is turned away.
 //!
 //! # Cancellation
 //!

@@ -85,10 +85,13 @@
 //!
 //! # Cost
 //!
-//! A call through a closed circuit takes no lock, allocates nothing, and writes only memory of its own thread. It reads
-//! the clock twice, once with [`measure_latency(false)`](Config::measure_latency). A breaker takes under 1 KiB before
-//! its first call and about 2 KiB more for each thread that calls, up to two more than there are cores
-//! ([`Handle::memory`]).
+//! A call that succeeds through a closed circuit takes no lock, allocates nothing once its thread and its clone of the
+//! service have made their first calls, and writes only memory of its own thread; with a count window, once every few
+//! calls, also one word that all threads write. It reads the clock twice, and with
+//! [`measure_latency(false)`](Config::measure_latency) once for a time window and not at all for a count window. A
+//! failure also adds up the window and writes two words that all threads write. With a [predicate](Config::open_when)
+//! every call adds up the window, and takes a short lock. A breaker takes under 1 KiB before its first call and about 2
+//! KiB more for each thread that calls, up to two more than there are cores ([`Handle::memory`]).
 
 mod check;
 mod cold;
