@@ -89,6 +89,7 @@ mod lanes;
 mod name;
 pub mod observe;
 mod outcome;
+mod priority;
 pub mod rate_limit;
 pub mod retry;
 mod settings;
@@ -102,6 +103,7 @@ pub use deadline::{Deadline, DeadlineOf, NoDeadline, deadline_fn};
 pub use error::{BoxError, CarryRejection, Error, Reason, Rejection};
 pub use name::Name;
 pub use outcome::{Classify, OnError, Outcome, classify_error, classify_fn};
+pub use priority::Priority;
 pub use settings::ConfigError;
 
 /// The README's code, compiled and run as tests.

@@ -14,7 +14,10 @@ use std::{
 const FLOORS: [(&str, &[&str]); 6] = [
     (
         "ground",
-        &["budget", "deadline", "error", "lanes", "name", "outcome", "settings", "sync", "time", "waiters", "window"],
+        &[
+            "budget", "deadline", "error", "lanes", "name", "outcome", "priority", "settings", "sync", "time",
+            "waiters", "window",
+        ],
     ),
     ("watch", &["admission", "observe"]),
     (
@@ -27,7 +30,7 @@ const FLOORS: [(&str, &[&str]); 6] = [
 ];
 
 /// Names that `lib.rs` exports at the root, with the room they live in.
-const ROOT: [(&str, &str); 16] = [
+const ROOT: [(&str, &str); 17] = [
     ("Deadline", "deadline"),
     ("DeadlineOf", "deadline"),
     ("NoDeadline", "deadline"),
@@ -43,6 +46,7 @@ const ROOT: [(&str, &str); 16] = [
     ("Outcome", "outcome"),
     ("classify_error", "outcome"),
     ("classify_fn", "outcome"),
+    ("Priority", "priority"),
     ("ConfigError", "settings"),
 ];
 

@@ -16,11 +16,12 @@ use crate::{
     admission::Readiness,
     bulkhead::{
         config::Config,
-        line::{Line, Priority, Ticket, room},
+        line::{Line, Ticket, room},
     },
     error::{Reason, Rejection},
     name::Name,
     observe::{Event, Sink},
+    priority::Priority,
     sync::atomic::{
         AtomicBool, AtomicU32, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},

@@ -12,11 +12,11 @@ use crate::{
     bulkhead::{
         config::Config,
         core::{Core, Wait},
-        line::Priority,
     },
     error::{Error, Rejection},
     name::Name,
     observe::Observer,
+    priority::Priority,
     settings::ConfigError,
     sync::atomic::Ordering::Relaxed,
 };

@@ -2,20 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use serde::{Deserialize, Serialize};
-
-/// How much a call matters. Higher ones are served first; among equals, who came first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Priority {
-    /// Can wait, and be turned away first: batch work, prefetching.
-    Low,
-    /// The usual.
-    #[default]
-    Normal,
-    /// May take the places that are kept in reserve.
-    High,
-}
+use crate::priority::Priority;
 
 /// A place in the line. Orders by priority, then by arrival.
 pub(super) type Ticket = (Reverse<Priority>, u64);

@@ -5,7 +5,7 @@
 //! that is a rate limit.
 //!
 //! **How it decides.** A call takes a place if one is free and nobody waits for it. Else it is turned away, or waits in
-//! a queue: by [priority](Priority), and among equals in the order of arrival. Places [kept in
+//! a queue: by [priority](crate::Priority), and among equals in the order of arrival. Places [kept in
 //! reserve](Config::reserve) are for high priority only. A place that is given back goes to the next who waits, not to
 //! whoever comes by.
 //!
@@ -34,7 +34,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use mainstay::bulkhead::{BulkheadLayer, Config, Handle, Priority};
+//! use mainstay::{Priority, bulkhead::{BulkheadLayer, Config, Handle}};
 //!
 //! let config = Config::new(64).reserve(8).max_queue(128).max_wait(Duration::from_millis(100));
 //! let bulkhead = Handle::try_new("user-db", config)?;
@@ -66,6 +66,5 @@ pub use self::core::Wait;
 pub use config::Config;
 pub use handle::{Acquire, Handle, Permit, Snapshot};
 pub use layer::{Bulkhead, BulkheadLayer, Held, QueuedBulkhead, QueuedBulkheadLayer, Waiting};
-pub use line::Priority;
 
 pub use crate::admission::Readiness;

@@ -6,9 +6,9 @@ use std::{
 };
 
 use mainstay::{
-    Error, Reason,
+    Error, Priority, Reason,
     admission::AdmissionLayer,
-    bulkhead::{BulkheadLayer, Config, Handle, Priority, Readiness},
+    bulkhead::{BulkheadLayer, Config, Handle, Readiness},
     time::Tick,
 };
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
