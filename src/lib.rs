@@ -2,8 +2,9 @@
 //! slow, failing or gone.
 //!
 //! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit), the
-//! [retry] and the [timeout]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or around any future,
-//! allocate nothing and take no lock on the way of a call, and are right under cancellation, panics and races.
+//! [retry], the [timeout] and the [fallback]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or
+//! around any future, allocate nothing and take no lock on the way of a call, and are right under cancellation, panics
+//! and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
@@ -39,6 +40,7 @@
 //! | limits on the number of calls in a time | [`rate_limit`] |
 //! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
+//! | answers when the service has none: values, other services, the last good one | [`fallback`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`Outcome`] |
 //! | events, snapshots, latencies | [`observe`] |
@@ -83,14 +85,17 @@ mod budget;
 pub mod bulkhead;
 mod deadline;
 mod error;
+pub mod fallback;
 #[cfg(feature = "http")]
 pub mod http;
 mod lanes;
 mod name;
 pub mod observe;
 mod outcome;
+mod own;
 mod priority;
 pub mod rate_limit;
+mod replay;
 pub mod retry;
 mod settings;
 mod sync;

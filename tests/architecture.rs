@@ -15,8 +15,8 @@ const FLOORS: [(&str, &[&str]); 6] = [
     (
         "ground",
         &[
-            "budget", "deadline", "error", "lanes", "name", "outcome", "priority", "settings", "sync", "time",
-            "waiters", "window",
+            "budget", "deadline", "error", "lanes", "name", "outcome", "own", "priority", "replay", "settings", "sync",
+            "time", "waiters", "window",
         ],
     ),
     ("watch", &["admission", "observe"]),

@@ -207,6 +207,22 @@ pub enum Event<'a> {
         /// Why.
         why: GiveUp,
     },
+    /// A call failed and was answered by its fallback.
+    Fallback {
+        /// The fallback.
+        policy: &'a str,
+        /// What it was for: the error, or that a result counts as a failure.
+        error: fmt::Arguments<'a>,
+    },
+    /// A fallback failed too. The caller gets the first error, unless another fallback comes after this one.
+    FallbackFailed {
+        /// The fallback.
+        policy: &'a str,
+        /// What it was for: the error, or that a result counts as a failure.
+        error: fmt::Arguments<'a>,
+        /// The fallback's own error, which goes to nobody else.
+        second: fmt::Arguments<'a>,
+    },
 }
 
 impl Event<'_> {
@@ -216,6 +232,7 @@ impl Event<'_> {
         match self {
             Self::Transition(change) => change.policy,
             Self::WouldOpen { policy, .. } | Self::Stale { policy } | Self::GaveUp { policy, .. } => policy,
+            Self::Fallback { policy, .. } | Self::FallbackFailed { policy, .. } => policy,
             Self::Retry(retry) => retry.policy,
             Self::Rejected(rejection) => rejection.policy(),
         }

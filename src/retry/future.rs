@@ -12,11 +12,11 @@ use tokio::time::{Sleep, sleep};
 use tower::Service;
 
 use crate::{
+    replay::Replay,
     retry::{
         core::{Next, Step},
         layer::Parts,
         plan::Course,
-        replay::Replay,
         rule::Rule,
     },
     time::Tick,

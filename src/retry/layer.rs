@@ -4,9 +4,9 @@ use tower::Layer;
 
 use crate::{
     outcome::OnError,
+    replay::Cloned,
     retry::{
         handle::Handle,
-        replay::Cloned,
         rule::{Classified, Exhausted, OnExhausted},
         service::Retry,
     },

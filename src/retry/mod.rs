@@ -109,7 +109,6 @@ mod layer;
 mod meter;
 mod plan;
 mod raw;
-mod replay;
 mod rule;
 mod run;
 mod service;
@@ -121,11 +120,11 @@ pub use handle::Handle;
 pub use kinds::{ByKind, by_kind};
 pub use layer::RetryLayer;
 pub use meter::Snapshot;
-pub use replay::{Cloned, Replay};
 pub use rule::{AnyError, Classified, Exhausted, ExhaustedError, Judgement, OnExhausted, Rule, on_exhausted};
 pub use service::Retry;
 
 pub use crate::{
     budget::{Budget, BudgetConfig, Reservation},
     observe::GiveUp,
+    replay::{Cloned, Replay},
 };

@@ -8,12 +8,12 @@ use tower::Service;
 
 use crate::{
     outcome::OnError,
+    replay::{Cloned, Replay},
     retry::{
         core::guarded,
         future::{ResponseFuture, Spare},
         handle::Handle,
         layer::Parts,
-        replay::{Cloned, Replay},
         rule::{Classified, Rule},
     },
     time::Tick,

@@ -6,6 +6,7 @@ use allocation_counter::measure;
 use mainstay::{
     Error,
     breaker::{CircuitBreakerLayer, Config, Handle},
+    fallback::{self, Fallback},
     retry,
 };
 use tower::{Layer, Service, service_fn};
@@ -82,4 +83,27 @@ fn a_call_with_nothing_to_retry_allocates_nothing_nor_one_that_is_given_up() {
     assert_eq!(retried(&retry::Handle::new("x", retry::Config::new().attempts(1)), fails), 0);
     let used_up = at_once().budget(retry::BudgetConfig::new().ratio(0.0).min_per_second(0));
     assert_eq!(retried(&retry::Handle::new("x", used_up), fails), 0);
+}
+
+/// Allocations of a hundred calls through a fallback, after the first few.
+fn fallen_back(strategy: impl fallback::Strategy<u32, u32, Error<Boom>>, answer: fn(u32) -> Answer) -> u64 {
+    let layer = fallback::FallbackLayer::new(fallback::Handle::new("x"), strategy);
+    let mut service = layer.layer(service_fn(move |n: u32| ready(answer(n))));
+    let mut call = || assert!(black_box(poll_once(&mut std::pin::pin!(service.call(1)))).is_ready());
+    (0..3).for_each(|_| call());
+    measure(|| (0..100).for_each(|_| call())).count_total
+}
+
+#[test]
+fn a_call_through_a_fallback_allocates_nothing_whether_it_falls_back_or_not() {
+    let fails: fn(u32) -> Answer = |_| Err(Error::Inner(Boom));
+    let other = || Fallback::service(service_fn(|n: u32| ready(Answer::Ok(n))));
+    let cached = || Fallback::cached(fallback::CacheConfig::new(), |n: &u32| Some(*n));
+    for answer in [Ok, fails] {
+        assert_eq!(fallen_back(fallback::NoFallback, answer), 0);
+        assert_eq!(fallen_back(Fallback::value(1), answer), 0);
+        assert_eq!(fallen_back(Fallback::run(|_: &Error<Boom>| ready(Answer::Ok(1))), answer), 0);
+        assert_eq!(fallen_back(other(), answer), 0);
+        assert_eq!(fallen_back(cached().or(other()).on([]).or(Fallback::value(1)), answer), 0);
+    }
 }

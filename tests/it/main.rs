@@ -15,6 +15,7 @@ mod conformance_breaker;
 mod conformance_retry;
 mod conformance_window;
 mod errors;
+mod fallback;
 mod hosts;
 #[cfg(feature = "http")]
 mod http;

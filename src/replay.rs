@@ -1,3 +1,5 @@
+//! How a request is sent again. It lies on the ground, because a retry, a hedge and a fallback all ask it.
+
 use crate::time::Tick;
 
 /// How a request is sent again.
@@ -35,19 +37,19 @@ pub trait Replay<Req> {
     /// for example to record its body.
     fn keep(&self, request: &mut Req) -> Option<Self::Kept>;
 
-    /// After a failure and before the wait: the request for the attempt with this number, 2 or more. `None` when it
-    /// cannot be sent again: the caller then gets the failure.
+    /// Before a further attempt: the request for the one with this number, 2 or more. `None` when it cannot be sent
+    /// again.
     fn again(&self, kept: &Self::Kept, attempt: u32) -> Option<Req>;
 
-    /// When the caller stops waiting for the answer, where the request says so. No wait that ends then or later is
-    /// begun.
+    /// When the caller stops waiting for the answer, where the request says so. No wait of a retry that ends then or
+    /// later is begun, and no hedge is sent.
     fn deadline(&self, request: &Req) -> Option<Tick> {
         let _ = request;
         None
     }
 }
 
-/// Clones requests: one copy is kept of each, and one more is made for each retry.
+/// Clones requests: one copy is kept of each, and one more is made for each further attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cloned;
 
