@@ -15,8 +15,8 @@ use crate::fallback::{
 pin_project! {
     /// A call that failed, while its fallback runs.
     ///
-    /// It is no future by itself: who polls it has the strategy, and lends it. So a service and a stack can both have it
-    /// inside of their own.
+    /// It is no future by itself: who polls it has the strategy, and lends it. So a service and a stack can both have
+    /// it inside of their own.
     pub(crate) struct Falling<Req, T, E, S>
     where
         S: Strategy<Req, T, E>,

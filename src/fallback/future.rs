@@ -81,7 +81,8 @@ where
                     let Poll::Ready(result) = &polled else { return Poll::Pending };
                     let fallback = core.step(&*parts.strategy, &*parts.classify, kept, result.as_ref());
                     let Some(fallback) = fallback else { return polled };
-                    let (Some(kept), Poll::Ready(failed)) = (kept.take(), polled) else { return Poll::Pending };
+                    let kept = kept.take().expect("a fallback begins with what was kept for it");
+                    let Poll::Ready(failed) = polled else { return Poll::Pending };
                     // The service's future ends here: it may hold a permit that the fallback's call needs.
                     this.state.set(State::Falling { falling: Falling::new(fallback, kept, failed) });
                 }

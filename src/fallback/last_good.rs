@@ -26,8 +26,8 @@ use crate::{
 ///
 /// From 256 entries on it is in 16 parts with a lock each, and each part keeps its share of the entries: one that is
 /// full lets its oldest go even if another has room. Nobody's `Hash`, `Eq`, `Clone` or `Drop` runs under a lock, and a
-/// panic in one of them leaves everything as it was. Keys are hashed with a random key of the process, so that strangers
-/// who choose keys cannot choose where they fall.
+/// panic in one of them leaves everything as it was. Keys are hashed with a random key of the process, so that
+/// strangers who choose keys cannot choose where they fall.
 ///
 /// ```
 /// use mainstay::fallback::{CacheConfig, LastGood, Store};

@@ -10,7 +10,8 @@ use std::{
 /// Where an answer comes from when the service has none.
 ///
 /// [`Fallback`](super::Fallback) makes the usual ones. Implement it for what they cannot say; nothing is boxed, and
-/// what is not overridden costs nothing. `Req` is `()` for a [closure that is run](super::Handle::run) without a request.
+/// what is not overridden costs nothing. `Req` is `()` for a [future that is run](super::Handle::run) without a
+/// request.
 ///
 /// ```
 /// use std::{future::{Ready, ready}, io};
