@@ -98,6 +98,7 @@ pub mod rate_limit;
 mod replay;
 pub mod retry;
 mod settings;
+pub mod stack;
 mod sync;
 pub mod time;
 pub mod timeout;
@@ -110,6 +111,7 @@ pub use name::Name;
 pub use outcome::{Classify, OnError, Outcome, classify_error, classify_fn};
 pub use priority::Priority;
 pub use settings::ConfigError;
+pub use stack::Stack;
 
 /// The README's code, compiled and run as tests.
 #[cfg(all(doctest, feature = "http"))]

@@ -30,7 +30,7 @@ const FLOORS: [(&str, &[&str]); 6] = [
 ];
 
 /// Names that `lib.rs` exports at the root, with the room they live in.
-const ROOT: [(&str, &str); 17] = [
+const ROOT: [(&str, &str); 18] = [
     ("Deadline", "deadline"),
     ("DeadlineOf", "deadline"),
     ("NoDeadline", "deadline"),
@@ -47,6 +47,7 @@ const ROOT: [(&str, &str); 17] = [
     ("classify_error", "outcome"),
     ("classify_fn", "outcome"),
     ("Priority", "priority"),
+    ("Stack", "stack"),
     ("ConfigError", "settings"),
 ];
 

@@ -8,6 +8,7 @@ use crate::{
     admission::{Policy, Verdict},
     error::Rejection,
     outcome::{Classify, Outcome},
+    own::Fork,
     time::Moment,
 };
 
@@ -17,9 +18,8 @@ pub(crate) struct Parts<P, C> {
     pub(crate) classify: Arc<C>,
 }
 
-impl<P: Clone, C> Parts<P, C> {
-    /// The same policy behind a reference count of its own.
-    pub(crate) fn fork(&self) -> Arc<Self> {
+impl<P: Clone, C> Fork for Parts<P, C> {
+    fn fork(&self) -> Arc<Self> {
         Arc::new(Self { policy: self.policy.clone(), classify: Arc::clone(&self.classify) })
     }
 }
@@ -60,6 +60,16 @@ impl<H: Holds> Admitted<H> {
     pub(crate) fn admit(holder: H, now: &mut Moment) -> Result<Self, Rejection> {
         let permit = Some(holder.policy().admit(now)?);
         Ok(Self { holder, permit })
+    }
+
+    pub(crate) fn policy(&self) -> &H::Policy {
+        self.holder.policy()
+    }
+
+    /// The permit without its holder, who then has to see to it that it is settled.
+    #[inline]
+    pub(crate) fn into_permit(mut self) -> Option<<H::Policy as Policy>::Permit> {
+        self.permit.take()
     }
 
     /// A call that was let in already.
@@ -115,6 +125,31 @@ impl<P: Policy, C> Admitted<Arc<Parts<P, C>>> {
         C: Classify<T, E>,
     {
         verdict(&*self.holder.classify, result)
+    }
+}
+
+/// Runs the service's own code for a call whose permit lies elsewhere, as [`Admitted::guard`] does.
+#[inline]
+pub(crate) fn guard_permit<P: Policy, R>(policy: &P, permit: &mut Option<P::Permit>, run: impl FnOnce() -> R) -> R {
+    struct Bomb<'a, P: Policy>(&'a P, &'a mut Option<P::Permit>);
+
+    impl<P: Policy> Drop for Bomb<'_, P> {
+        fn drop(&mut self) {
+            settle_permit(self.0, self.1, || Verdict::Failure { retry_after: None });
+        }
+    }
+
+    let bomb = Bomb(policy, permit);
+    let result = run();
+    std::mem::forget(bomb);
+    result
+}
+
+/// Settles a permit that lies elsewhere, once.
+#[inline]
+pub(crate) fn settle_permit<P: Policy>(policy: &P, permit: &mut Option<P::Permit>, verdict: impl FnOnce() -> Verdict) {
+    if let Some(permit) = permit.take() {
+        policy.settle(permit, verdict(), &mut Moment::new());
     }
 }
 

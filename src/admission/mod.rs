@@ -27,6 +27,7 @@
 //! the caller; a panic in the classifier counts as one failure, and the caller gets the service's result.
 
 mod future;
+mod gatekeeper;
 mod guard;
 mod layer;
 mod policy;
@@ -41,7 +42,8 @@ pub use queue::{Entry, PairWait, Queue};
 pub use queued::{Queued, QueuedFuture, QueuedLayer};
 pub use service::Admission;
 
-pub(crate) use guard::{Admitted, Parts, verdict};
+pub(crate) use gatekeeper::{Entered, Gatekeeper, InQueue};
+pub(crate) use guard::{Admitted, Holds, Parts, guard_permit, settle_permit, verdict};
 pub(crate) use policy::Sealed;
 pub(crate) use service::Front;
 

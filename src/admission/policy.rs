@@ -58,8 +58,9 @@ pub trait Policy: Sealed + Clone {
     fn admit(&self, now: &mut Moment) -> Result<Self::Permit, Rejection>;
 
     /// The rejection of a call for which the gate was shut when the service was asked whether it is ready, and is not
-    /// any more: come again at once. It is counted and told as those of `admit` are.
-    fn come_again(&self) -> Rejection;
+    /// any more: come again at once. It is counted and told as those of `admit` are. None when there is no policy that
+    /// could have shut its gate.
+    fn come_again(&self) -> Option<Rejection>;
 
     /// Takes the permit back, with the end of the call.
     fn settle(&self, permit: Self::Permit, verdict: Verdict, now: &mut Moment);
@@ -105,8 +106,8 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
         }
     }
 
-    fn come_again(&self) -> Rejection {
-        self.0.come_again()
+    fn come_again(&self) -> Option<Rejection> {
+        self.0.come_again().or_else(|| self.1.come_again())
     }
 
     #[inline]
@@ -133,5 +134,40 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
     fn watch(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) {
         self.0.watch(&mut waiting.0, cx);
         self.1.watch(&mut waiting.1, cx);
+    }
+}
+
+/// A policy that may be absent: then every call is let in.
+impl<P: Sealed> Sealed for Option<P> {}
+
+impl<P: Policy> Policy for Option<P> {
+    type Permit = Option<P::Permit>;
+    type Waiting = P::Waiting;
+
+    #[inline]
+    fn admit(&self, now: &mut Moment) -> Result<Self::Permit, Rejection> {
+        self.as_ref().map(|policy| policy.admit(now)).transpose()
+    }
+
+    fn come_again(&self) -> Option<Rejection> {
+        self.as_ref().and_then(P::come_again)
+    }
+
+    #[inline]
+    fn settle(&self, permit: Self::Permit, verdict: Verdict, now: &mut Moment) {
+        if let (Some(policy), Some(permit)) = (self, permit) {
+            policy.settle(permit, verdict, now);
+        }
+    }
+
+    #[inline]
+    fn poll_gate(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
+        self.as_ref().map_or(Poll::Ready(Gate::Open), |policy| policy.poll_gate(waiting, cx))
+    }
+
+    fn watch(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) {
+        if let Some(policy) = self {
+            policy.watch(waiting, cx);
+        }
     }
 }

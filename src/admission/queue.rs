@@ -102,3 +102,27 @@ fn enter_second<A: Queue, B: Queue>(
         }
     }
 }
+
+impl<P: Queue> Queue for Option<P> {
+    type Wait = P::Wait;
+
+    #[inline]
+    fn enter(&self, now: &mut Moment) -> Result<Entry<Self::Permit, P::Wait>, Rejection> {
+        let Some(policy) = self else { return Ok(Entry::Admitted(None)) };
+        Ok(match policy.enter(now)? {
+            Entry::Admitted(permit) => Entry::Admitted(Some(permit)),
+            Entry::Queued(wait) => Entry::Queued(wait),
+        })
+    }
+
+    fn poll_wait(&self, wait: &mut P::Wait, cx: &mut Context<'_>) -> Poll<Result<Self::Permit, Rejection>> {
+        let Some(policy) = self else { return Poll::Ready(Ok(None)) };
+        policy.poll_wait(wait, cx).map_ok(Some)
+    }
+
+    fn leave(&self, wait: P::Wait) {
+        if let Some(policy) = self {
+            policy.leave(wait);
+        }
+    }
+}

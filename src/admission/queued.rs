@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
-    admission::{AdmissionLayer, Admitted, Front, Parts, Policy, Queue, Running},
+    admission::{AdmissionLayer, Entered, Front, InQueue, Parts, Policy, Queue, Running},
     error::{CarryRejection, Rejection},
     outcome::{Classify, OnError},
 };
@@ -102,39 +102,6 @@ impl<S: fmt::Debug, P: Policy + fmt::Debug, C> fmt::Debug for Queued<S, P, C> {
     }
 }
 
-/// How a call came in.
-pub(crate) enum Entered<P: Queue, C> {
-    Admitted(Running<P, C>),
-    Queued(InQueue<P, C>),
-}
-
-/// A place in the queue, left when dropped.
-pub(crate) struct InQueue<P: Queue, C> {
-    parts: Arc<Parts<P, C>>,
-    wait: Option<P::Wait>,
-}
-
-impl<P: Queue, C> InQueue<P, C> {
-    pub(crate) fn new(parts: Arc<Parts<P, C>>, wait: P::Wait) -> Self {
-        Self { parts, wait: Some(wait) }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Running<P, C>, Rejection>> {
-        let Some(wait) = &mut self.wait else { return Poll::Pending };
-        let permit = ready!(self.parts.policy.poll_wait(wait, cx));
-        self.wait = None;
-        Poll::Ready(permit.map(|permit| Admitted::with(Arc::clone(&self.parts), permit)))
-    }
-}
-
-impl<P: Queue, C> Drop for InQueue<P, C> {
-    fn drop(&mut self) {
-        if let Some(wait) = self.wait.take() {
-            self.parts.policy.leave(wait);
-        }
-    }
-}
-
 pin_project! {
     /// The answer of a [`Queued`]: the service's, or a rejection. Dropping it leaves the queue, or gives back what the
     /// policy gave.
@@ -153,7 +120,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<S: Service<Req>, Req, P: Queue, C> {
         Rejected { rejection: Option<Rejection> },
-        Queued { service: S, request: Option<Req>, place: InQueue<P, C> },
+        Queued { service: S, request: Option<Req>, place: InQueue<Arc<Parts<P, C>>> },
         Called { #[pin] future: S::Future, call: Running<P, C> },
     }
 }

@@ -1,18 +1,16 @@
 use std::{
     fmt,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll},
 };
 
 use tower::Service;
 
 use crate::{
-    admission::{
-        Admitted, Entry, Gate, Parts, Policy, Queue, ResponseFuture, Running, Verdict,
-        queued::{Entered, InQueue},
-    },
+    admission::{Entered, Gatekeeper, Parts, Policy, Queue, ResponseFuture, Running},
     error::{CarryRejection, Rejection},
-    outcome::{Classify, OnError, Outcome, classify_error},
+    outcome::{Classify, OnError},
+    own::Own,
     time::Moment,
 };
 
@@ -26,26 +24,17 @@ pub struct Admission<S, P: Policy, C = OnError> {
 
 /// What stands before the service, whatever comes out of it.
 pub(crate) struct Front<P: Policy, C> {
-    parts: Arc<Parts<P, C>>,
-    // Calls share a reference count with other clones until the second one, which makes one of their own. A host that
-    // clones for every call pays for the shared one, and a host that keeps a clone never waits for its cache line.
-    calls: Calls,
-    // The inner service was not asked, because the policy would turn the call away.
-    shut: bool,
-    waiting: P::Waiting,
-    watches: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Calls {
-    None,
-    One,
-    Many,
+    parts: Own<Parts<P, C>>,
+    gate: Gatekeeper<P>,
 }
 
 impl<P: Policy, C> Front<P, C> {
     pub(crate) fn new(parts: Arc<Parts<P, C>>) -> Self {
-        Self { parts, calls: Calls::None, shut: false, waiting: P::Waiting::default(), watches: false }
+        Self::of(Own::new(parts))
+    }
+
+    fn of(parts: Own<Parts<P, C>>) -> Self {
+        Self { parts, gate: Gatekeeper::new() }
     }
 
     /// Readiness of the service behind this: it is only asked when the policy would let a call in.
@@ -53,97 +42,20 @@ impl<P: Policy, C> Front<P, C> {
     pub(crate) fn poll_ready<E: CarryRejection>(
         &mut self,
         cx: &mut Context<'_>,
-        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+        inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
     ) -> Poll<Result<(), E>> {
-        let Poll::Ready(gate) = self.parts.policy.poll_gate(&mut self.waiting, cx) else {
-            self.watches = true;
-            return Poll::Pending;
-        };
-        self.shut = gate == Gate::Shut;
-        if self.shut {
-            self.stop_watching();
-            return Poll::Ready(Ok(()));
-        }
-        match inner(cx) {
-            Poll::Ready(Ok(())) => {
-                self.stop_watching();
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => {
-                self.stop_watching();
-                self.count_readiness_error(&error);
-                Poll::Ready(Err(error))
-            }
-            Poll::Pending => {
-                self.parts.policy.watch(&mut self.waiting, cx);
-                self.watches = true;
-                // The policy may have changed its mind before we were on its list.
-                match ready!(self.parts.policy.poll_gate(&mut self.waiting, cx)) {
-                    Gate::Open => Poll::Pending,
-                    Gate::Shut => {
-                        self.shut = true;
-                        self.stop_watching();
-                        Poll::Ready(Ok(()))
-                    }
-                }
-            }
-        }
-    }
-
-    /// An idle, ready clone is on nobody's list.
-    #[inline]
-    fn stop_watching(&mut self) {
-        if std::mem::take(&mut self.watches) {
-            self.waiting = P::Waiting::default();
-        }
-    }
-
-    /// A service that cannot even become ready has failed, as one that answers with an error has.
-    #[cold]
-    fn count_readiness_error<E: CarryRejection>(&self, error: &E) {
-        if classify_error(error) == Outcome::Failure {
-            let mut now = Moment::new();
-            if let Ok(permit) = self.parts.policy.admit(&mut now) {
-                self.parts.policy.settle(permit, Verdict::Failure { retry_after: None }, &mut now);
-            }
-        }
-    }
-
-    #[inline]
-    fn count_call(&mut self) {
-        match self.calls {
-            Calls::Many => {}
-            Calls::None => self.calls = Calls::One,
-            Calls::One => {
-                self.parts = self.parts.fork();
-                self.calls = Calls::Many;
-            }
-        }
+        self.gate.poll_ready(&self.parts.policy, cx, inner)
     }
 
     /// Lets a call in, or queues it. The service behind this is asked whether it is ready if it was not asked before.
     pub(crate) fn enter<E: CarryRejection>(
         &mut self,
-        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
-    ) -> Result<Entered<P, C>, Rejection>
+        inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+    ) -> Result<Entered<Arc<Parts<P, C>>>, Rejection>
     where
         P: Queue,
     {
-        self.count_call();
-        let asked = !std::mem::take(&mut self.shut);
-        let parts = Arc::clone(&self.parts);
-        match parts.policy.enter(&mut Moment::new())? {
-            Entry::Admitted(permit) => {
-                let admitted = Admitted::with(parts, permit);
-                let admitted = if asked { admitted } else { self.make_ready(admitted, inner)? };
-                Ok(Entered::Admitted(admitted))
-            }
-            Entry::Queued(wait) => {
-                let place = InQueue::new(parts, wait);
-                let ready = asked || matches!(inner(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
-                if ready { Ok(Entered::Queued(place)) } else { Err(self.parts.policy.come_again()) }
-            }
-        }
+        self.gate.enter(self.parts.of_call(), &mut Moment::new(), inner)
     }
 
     /// Lets a call in. The service behind this is asked whether it is ready if it was not asked before.
@@ -152,37 +64,13 @@ impl<P: Policy, C> Front<P, C> {
         &mut self,
         inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
     ) -> Result<Running<P, C>, Rejection> {
-        self.count_call();
-        let mut now = Moment::new();
-        let asked = !std::mem::take(&mut self.shut);
-        let admitted = Admitted::admit(Arc::clone(&self.parts), &mut now)?;
-        if asked { Ok(admitted) } else { self.make_ready(admitted, inner) }
-    }
-
-    /// The policy lets calls in, but did not when it was asked for readiness, so that the service was not asked. A host
-    /// may keep a ready service for long before it calls it: the service is asked now, and the call is turned away only
-    /// if it is not ready at once, for a call cannot wait.
-    #[cold]
-    fn make_ready<E: CarryRejection>(
-        &self,
-        mut admitted: Running<P, C>,
-        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
-    ) -> Result<Running<P, C>, Rejection> {
-        // Nobody is to be woken: who calls again asks for readiness again.
-        match admitted.guard(|| inner(&mut Context::from_waker(Waker::noop()))) {
-            Poll::Ready(Ok(())) => return Ok(admitted),
-            Poll::Ready(Err(error)) if classify_error(&error) == Outcome::Failure => {
-                admitted.settle(Verdict::Failure { retry_after: None });
-            }
-            Poll::Ready(Err(_)) | Poll::Pending => admitted.settle(Verdict::Unused),
-        }
-        Err(self.parts.policy.come_again())
+        self.gate.admit(self.parts.of_call(), &mut Moment::new(), inner)
     }
 }
 
 impl<P: Policy, C> Clone for Front<P, C> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.parts))
+        Self::of(self.parts.clone())
     }
 }
 

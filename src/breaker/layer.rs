@@ -66,10 +66,10 @@ impl Policy for Handle {
         self.core.settle(&ticket, verdict, now);
     }
 
-    fn come_again(&self) -> Rejection {
+    fn come_again(&self) -> Option<Rejection> {
         let rejection = Rejection::new(Reason::CircuitOpen, self.name().clone()).with_retry_nanos(0);
         self.core.tell_rejected(&rejection);
-        rejection
+        Some(rejection)
     }
 
     #[inline]

@@ -122,3 +122,5 @@ pub use permit::Permit;
 pub use saved::Saved;
 
 pub use crate::{admission::Readiness, observe::CircuitState as State};
+
+pub(crate) use raw::Raw;

@@ -13,7 +13,7 @@ use crate::{
 /// Every field may be missing, and then has the default of [`Config`].
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Raw {
+pub(crate) struct Raw {
     window: Option<RawWindow>,
     failure_rate: Option<Rate>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -32,7 +32,7 @@ pub struct Config {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub(crate) struct Raw {
     limit: u32,
     #[serde(default)]
     max_queue: u32,

@@ -44,8 +44,8 @@ impl Policy for Handle {
         self.core.take(self.priority).map(|()| Held(()))
     }
 
-    fn come_again(&self) -> Rejection {
-        Rejection::new(Reason::BulkheadFull, self.name().clone()).with_retry_nanos(0)
+    fn come_again(&self) -> Option<Rejection> {
+        Some(Rejection::new(Reason::BulkheadFull, self.name().clone()).with_retry_nanos(0))
     }
 
     #[inline]

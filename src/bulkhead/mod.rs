@@ -68,3 +68,5 @@ pub use handle::{Acquire, Handle, Permit, Snapshot};
 pub use layer::{Bulkhead, BulkheadLayer, Held, QueuedBulkhead, QueuedBulkheadLayer, Waiting};
 
 pub use crate::admission::Readiness;
+
+pub(crate) use config::Raw;

@@ -31,7 +31,7 @@ pub struct Config {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub(crate) struct Raw {
     calls: u32,
     per: Span,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,8 +35,8 @@ impl Policy for Handle {
         self.core.take(1, now).map(|()| Paid(()))
     }
 
-    fn come_again(&self) -> Rejection {
-        Rejection::new(Reason::RateLimited, self.name().clone()).with_retry_nanos(0)
+    fn come_again(&self) -> Option<Rejection> {
+        Some(Rejection::new(Reason::RateLimited, self.name().clone()).with_retry_nanos(0))
     }
 
     /// A call that was made is paid for, however it ended; one that a policy further in turned away is not.

@@ -58,3 +58,5 @@ mod layer;
 pub use config::Config;
 pub use handle::{AcquireTurn, Handle, Snapshot, Turn};
 pub use layer::{Paid, QueuedRateLimit, QueuedRateLimitLayer, RateLimit, RateLimitLayer};
+
+pub(crate) use config::Raw;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) struct Core {
+pub(crate) struct Core {
     pub(super) meter: Meter,
     pub(super) budget: Option<Budget>,
     pub(super) config: Config,
@@ -33,7 +33,7 @@ pub(super) struct Core {
 
 /// What follows from a result.
 #[derive(Debug)]
-pub(super) enum Step<Q> {
+pub(crate) enum Step<Q> {
     /// It is the answer.
     Final,
     /// It is the answer, for want of another attempt.
@@ -44,8 +44,8 @@ pub(super) enum Step<Q> {
 
 /// The next attempt, while it waits. Dropping it gives the budget back what it took.
 #[derive(Debug)]
-pub(super) struct Next<Q> {
-    pub(super) wait: Duration,
+pub(crate) struct Next<Q> {
+    pub(crate) wait: Duration,
     pub(super) request: Q,
     reservation: Reservation,
 }
@@ -56,7 +56,7 @@ impl Core {
     /// It gives back one word and no [`Course`]: to copy what was just written field by field stalls the processor for
     /// as long as all the rest takes.
     #[inline]
-    pub(super) fn begin(&self, deadline: Tick) -> Tick {
+    pub(crate) fn begin(&self, deadline: Tick) -> Tick {
         let seat = Seat::here();
         // A budget of its own counts the same calls.
         if self.counts_calls {
@@ -71,9 +71,15 @@ impl Core {
         }
     }
 
+    /// Whether a call that fails may be made again.
+    #[inline]
+    pub(crate) fn tries_again(&self) -> bool {
+        self.config.attempts > 1
+    }
+
     /// An attempt ended. `replay` makes the request for the attempt with that number.
     #[inline]
-    pub(super) fn step<T, E, C: Rule<T, E>, Q>(
+    pub(crate) fn step<T, E, C: Rule<T, E>, Q>(
         &self,
         rule: &C,
         course: &mut Course,
@@ -163,7 +169,7 @@ impl Core {
     }
 
     /// The next attempt begins: it is counted and paid for.
-    pub(super) fn attempt<Q>(&self, next: Next<Q>) -> Q {
+    pub(crate) fn attempt<Q>(&self, next: Next<Q>) -> Q {
         self.meter.count(Seat::here(), Count::Retries);
         next.reservation.spend();
         next.request
@@ -177,7 +183,7 @@ fn after_now(after: Duration) -> Tick {
 
 /// Runs the user's code. A panic in it is told, ends the retries of the call, and goes no further.
 #[inline]
-pub(super) fn guarded<R>(whose: &'static str, run: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn guarded<R>(whose: &'static str, run: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(value) => Some(value),
         Err(_) => {

@@ -84,6 +84,10 @@ impl Handle {
         Self::of(self.core.name.clone(), self.core.config.clone(), Some(budget.clone()), true)
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// The name.
     #[must_use]
     pub fn name(&self) -> &Name {

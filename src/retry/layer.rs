@@ -4,6 +4,7 @@ use tower::Layer;
 
 use crate::{
     outcome::OnError,
+    own::Fork,
     replay::Cloned,
     retry::{
         handle::Handle,
@@ -19,9 +20,8 @@ pub(super) struct Parts<C, R> {
     pub(super) replay: Arc<R>,
 }
 
-impl<C, R> Parts<C, R> {
-    /// The same behind a reference count of its own.
-    pub(super) fn fork(&self) -> Arc<Self> {
+impl<C, R> Fork for Parts<C, R> {
+    fn fork(&self) -> Arc<Self> {
         let (rule, replay) = (Arc::clone(&self.rule), Arc::clone(&self.replay));
         Arc::new(Self { handle: self.handle.clone(), rule, replay })
     }

@@ -128,3 +128,8 @@ pub use crate::{
     observe::GiveUp,
     replay::{Cloned, Replay},
 };
+
+pub(crate) use core::{Next, Step, guarded};
+pub(crate) use future::set_timer;
+pub(crate) use plan::Course;
+pub(crate) use raw::Raw;

@@ -7,7 +7,7 @@ use crate::{observe::GiveUp, retry::config::Config, settings::LONGEST, time::Tic
 
 /// Where a call stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Course {
+pub(crate) struct Course {
     /// The attempt that runs, or ran last: 1 is the first.
     pub(super) attempt: u32,
     /// The wait of the backoff before it.
@@ -37,8 +37,12 @@ pub(super) fn plan(config: &Config, course: &Course, asked: Option<Duration>, ra
 
 impl Course {
     #[inline]
-    pub(super) const fn new(deadline: Tick) -> Self {
+    pub(crate) const fn new(deadline: Tick) -> Self {
         Self { attempt: 1, waited: Duration::ZERO, deadline }
+    }
+
+    pub(crate) const fn deadline(&self) -> Tick {
+        self.deadline
     }
 
     /// Whether a wait that begins now leaves time for an attempt.

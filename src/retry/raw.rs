@@ -17,7 +17,7 @@ use crate::{
 /// Every field may be missing, and then has the default of [`Config`].
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Raw {
+pub(crate) struct Raw {
     attempts: Option<u32>,
     backoff: Option<RawBackoff>,
     jitter: Option<Jitter>,

@@ -71,6 +71,18 @@ impl<T, E: CarryRejection + fmt::Display, C: Classify<T, E>> Rule<T, E> for Clas
     }
 }
 
+/// So that one value can decide for a retry and for a breaker.
+impl<T, E, C: Classify<T, E>> Classify<T, E> for Classified<C> {
+    #[inline]
+    fn classify(&self, result: Result<&T, &E>) -> Outcome {
+        self.0.classify(result)
+    }
+
+    fn retry_after(&self, result: Result<&T, &E>) -> Option<Duration> {
+        self.0.retry_after(result)
+    }
+}
+
 /// The rule for errors that cannot carry a rejection: every `Err` is tried again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AnyError;

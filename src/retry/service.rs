@@ -8,6 +8,7 @@ use tower::Service;
 
 use crate::{
     outcome::OnError,
+    own::Own,
     replay::{Cloned, Replay},
     retry::{
         core::guarded,
@@ -26,21 +27,12 @@ use crate::{
 /// made ready, and so reserves nothing.
 pub struct Retry<S, C = Classified<OnError>, R = Cloned> {
     inner: S,
-    parts: Arc<Parts<C, R>>,
-    // As in `admission`: a clone that is used again has a reference count of its own, which no other thread writes.
-    calls: Calls,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Calls {
-    None,
-    One,
-    Many,
+    parts: Own<Parts<C, R>>,
 }
 
 impl<S, C, R> Retry<S, C, R> {
     pub(super) fn new(inner: S, parts: Arc<Parts<C, R>>) -> Self {
-        Self { inner, parts, calls: Calls::None }
+        Self { inner, parts: Own::new(parts) }
     }
 
     /// The retry in front.
@@ -66,18 +58,6 @@ impl<S, C, R> Retry<S, C, R> {
     pub fn into_inner(self) -> S {
         self.inner
     }
-
-    #[inline]
-    fn count_call(&mut self) {
-        match self.calls {
-            Calls::Many => {}
-            Calls::None => self.calls = Calls::One,
-            Calls::One => {
-                self.parts = self.parts.fork();
-                self.calls = Calls::Many;
-            }
-        }
-    }
 }
 
 impl<S, C, R, Req> Service<Req> for Retry<S, C, R>
@@ -97,24 +77,23 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        self.count_call();
-        let parts = &*self.parts;
+        let parts = self.parts.of_call();
         let core = &*parts.handle.core;
         let deadline = guarded("replay hook", || parts.replay.deadline(&request).unwrap_or(Tick::NEVER));
         let deadline = core.begin(deadline.unwrap_or(Tick::NEVER));
-        let spare = if core.config.attempts > 1 {
+        let spare = if core.tries_again() {
             let kept = guarded("replay hook", || parts.replay.keep(&mut request)).flatten();
             kept.map(|kept| Spare { service: self.inner.clone(), kept })
         } else {
             None
         };
-        ResponseFuture::new(self.inner.call(request), spare, deadline, Arc::clone(&self.parts))
+        ResponseFuture::new(self.inner.call(request), spare, deadline, parts)
     }
 }
 
 impl<S: Clone, C, R> Clone for Retry<S, C, R> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.parts))
+        Self { inner: self.inner.clone(), parts: self.parts.clone() }
     }
 }
 

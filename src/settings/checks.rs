@@ -52,6 +52,25 @@ impl Checks {
         }
     }
 
+    /// A duration that is no longer than another, where both are set.
+    pub(crate) fn at_most(
+        &mut self,
+        field: &'static str,
+        value: Option<Duration>,
+        other: &'static str,
+        most: Option<Duration>,
+    ) {
+        let Some((value, most)) = value.zip(most) else { return };
+        if value > most {
+            self.refuse(field, Span::from(value), format!("must be at most {other}, {}", Span::from(most)));
+        }
+    }
+
+    /// What is wrong with a section, if there is one.
+    pub(crate) fn section(&mut self, name: &'static str, checked: Option<Result<(), ConfigError>>) {
+        self.0.extend(checked.and_then(Result::err).into_iter().flat_map(|error| error.within(name).split()));
+    }
+
     pub(crate) fn finish(self) -> Result<(), ConfigError> {
         ConfigError::all(self.0).map_or(Ok(()), Err)
     }

@@ -52,6 +52,17 @@ impl ConfigError {
         self
     }
 
+    /// The same problems, in fields of a section.
+    pub(crate) fn within(self, section: &str) -> Self {
+        let within = |mut problem: Self| {
+            problem.field = format!("{section}.{}", problem.field).into();
+            problem
+        };
+        let more = self.more.into_iter().map(within).collect();
+        let first = within(Self { more: Vec::new(), ..self });
+        Self { more, ..first }
+    }
+
     /// Every problem found, as an error of its own.
     pub(crate) fn split(mut self) -> Vec<Self> {
         let more = std::mem::take(&mut self.more);

@@ -33,7 +33,7 @@ pub struct Handle {
 }
 
 #[derive(Debug)]
-pub(super) struct Core {
+pub(crate) struct Core {
     name: Name,
     limit: AtomicU64,
     timed_out: AtomicU64,
@@ -86,6 +86,10 @@ impl Handle {
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.core.name
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
     }
 
     /// The limit.
@@ -174,20 +178,20 @@ impl Core {
         }
     }
 
-    pub(super) fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         Duration::from_nanos(self.limit.load(Relaxed))
     }
 
     /// Counts and tells that a call was cut off.
     #[cold]
-    pub(super) fn cut_off(&self) -> Rejection {
+    pub(crate) fn cut_off(&self) -> Rejection {
         self.timed_out.fetch_add(1, Relaxed);
         self.tell(Reason::TimedOut)
     }
 
     /// Counts and tells that a call came too late.
     #[cold]
-    pub(super) fn too_late(&self) -> Rejection {
+    pub(crate) fn too_late(&self) -> Rejection {
         self.deadline_passed.fetch_add(1, Relaxed);
         self.tell(Reason::DeadlinePassed)
     }

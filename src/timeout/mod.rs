@@ -61,5 +61,4 @@ pub use handle::{Handle, Snapshot};
 pub use layer::TimeoutLayer;
 pub use service::{ResponseFuture, Timeout};
 
-#[cfg(feature = "http")]
 pub(crate) use timer::Timer;

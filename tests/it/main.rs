@@ -32,6 +32,7 @@ mod retry_observe;
 mod retry_service;
 mod review_cost;
 mod review_findings;
+mod stack;
 mod support;
 mod timeout;
 mod ui;

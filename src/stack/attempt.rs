@@ -1,0 +1,161 @@
+//! One attempt: let in by the inner policies, perhaps after a wait in a queue, called, cut off when it takes too long,
+//! and judged.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::{
+    admission::{Admitted, Entered, Gatekeeper, Policy, Queue, guard_permit, settle_permit, verdict},
+    error::{CarryRejection, Rejection},
+    outcome::Classify,
+    stack::policies::{Inner, Policies},
+    time::Moment,
+    timeout::Timer,
+};
+
+type Permit = <Inner as Policy>::Permit;
+type Wait = <Inner as Queue>::Wait;
+
+pin_project! {
+    /// An attempt does not know the policies it is held by: whoever holds it hands them in, and calls [`cancel`] before
+    /// it is dropped. So a call has one reference count for all that it holds.
+    ///
+    /// [`cancel`]: Attempt::cancel
+    pub(super) struct Attempt<S: Service<Req>, Req> {
+        #[pin]
+        state: State<S, Req>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S: Service<Req>, Req> {
+        Refused { rejection: Option<Rejection> },
+        Queued { service: S, request: Option<Req>, wait: Option<Wait> },
+        Called { #[pin] future: S::Future, permit: Option<Permit>, timer: Timer },
+        Over,
+    }
+}
+
+impl<S: Service<Req>, Req> Attempt<S, Req> {
+    /// Asks the policies and calls the service, which was asked whether it is ready, unless they were shut then.
+    #[inline]
+    pub(super) fn start(
+        policies: &Policies,
+        gate: &mut Gatekeeper<Inner>,
+        service: &mut S,
+        request: Req,
+        now: &mut Moment,
+    ) -> Self
+    where
+        S: Clone,
+        S::Error: CarryRejection,
+    {
+        let state = match gate.enter(&policies.inner, now, |cx| service.poll_ready(cx)) {
+            Ok(Entered::Admitted(mut admitted)) => {
+                let future = admitted.guard(|| service.call(request));
+                State::Called { future, permit: admitted.into_permit(), timer: Timer::default() }
+            }
+            Ok(Entered::Queued(place)) => {
+                // The clone that was made ready is the one to be called; the next call gets a fresh one.
+                let fresh = service.clone();
+                let ready = std::mem::replace(service, fresh);
+                State::Queued { service: ready, request: Some(request), wait: place.into_wait() }
+            }
+            Err(rejection) => State::Refused { rejection: Some(rejection) },
+        };
+        Self { state }
+    }
+
+    #[inline]
+    pub(super) fn poll<C>(
+        self: Pin<&mut Self>,
+        policies: &Policies,
+        rule: &C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>>
+    where
+        S::Error: CarryRejection,
+        C: Classify<S::Response, S::Error>,
+    {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProjection::Called { future, permit, timer } => {
+                    let polled = guard_permit(&policies.inner, permit, || future.poll(cx));
+                    if let Poll::Ready(result) = &polled {
+                        settle_permit(&policies.inner, permit, || verdict(rule, result.as_ref()));
+                        return polled;
+                    }
+                    let Some(limit) = &policies.attempt_timeout else { return Poll::Pending };
+                    ready!(timer.poll(limit.core().limit(), None, cx));
+                    let error = S::Error::from_rejection(limit.core().cut_off());
+                    let permit = permit.take();
+                    return Poll::Ready(Err(cut_off(state, policies, permit, rule, error)));
+                }
+                StateProjection::Queued { service, request, wait } => {
+                    let Some(place) = wait else { return Poll::Pending };
+                    let admitted = ready!(policies.inner.poll_wait(place, cx));
+                    *wait = None;
+                    let next = match admitted {
+                        Ok(permit) => {
+                            let request = request.take().expect("a call waits with its request");
+                            let mut admitted = Admitted::with(&policies.inner, permit);
+                            let future = admitted.guard(|| service.call(request));
+                            State::Called { future, permit: admitted.into_permit(), timer: Timer::default() }
+                        }
+                        Err(rejection) => State::Refused { rejection: Some(rejection) },
+                    };
+                    state.set(next);
+                }
+                StateProjection::Refused { rejection } => {
+                    let rejection = rejection.take().expect("polled again after it answered with a rejection");
+                    return Poll::Ready(Err(S::Error::from_rejection(rejection)));
+                }
+                StateProjection::Over => panic!("polled again after it was cut off"),
+            }
+        }
+    }
+
+    /// Gives back what the attempt holds, if it is not over. Its call is dropped first.
+    pub(super) fn cancel(self: Pin<&mut Self>, policies: &Policies) {
+        let mut state = self.project().state;
+        match state.as_mut().project() {
+            StateProjection::Called { permit, .. } => {
+                // Held while the call is dropped, so that the permit comes back even when that panics.
+                let admitted = permit.take().map(|permit| Admitted::with(&policies.inner, permit));
+                state.set(State::Over);
+                drop(admitted);
+            }
+            StateProjection::Queued { wait, .. } => {
+                if let Some(wait) = wait.take() {
+                    policies.inner.leave(wait);
+                }
+            }
+            StateProjection::Refused { .. } | StateProjection::Over => {}
+        }
+    }
+}
+
+/// The call is dropped, and the policies are told what its end means.
+#[cold]
+fn cut_off<S: Service<Req>, Req, C: Classify<S::Response, S::Error>>(
+    mut state: Pin<&mut State<S, Req>>,
+    policies: &Policies,
+    permit: Option<Permit>,
+    rule: &C,
+    error: S::Error,
+) -> S::Error {
+    let mut admitted = permit.map(|permit| Admitted::with(&policies.inner, permit));
+    state.set(State::Over);
+    if let Some(admitted) = &mut admitted {
+        admitted.settle(verdict(rule, Err(&error)));
+    }
+    error
+}

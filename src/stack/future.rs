@@ -1,0 +1,301 @@
+//! One call through a stack: let in, tried, cut off when it takes too long, and answered elsewhere if all fails.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::{
+    admission::{Admitted, Entry, Gatekeeper, Policy, Queue, guard_permit, settle_permit, verdict},
+    deadline::Deadline,
+    error::{CarryRejection, Rejection},
+    fallback::{Strategy, falling::Falling},
+    outcome::{Classify, Outcome},
+    retry::{Replay, Rule, guarded},
+    stack::{
+        policies::{Inner, Outer, Parts, Shared},
+        tries::Tries,
+    },
+    time::Moment,
+    timeout::Timer,
+};
+
+type OuterWait = <Outer as Queue>::Wait;
+type OuterPermit = <Outer as Policy>::Permit;
+
+pin_project! {
+    pub(super) struct Call<H, S, Req>
+    where
+        H: Shared,
+        S: Service<Req>,
+        H::Replay: Replay<Req>,
+        H::Strategy: Strategy<Req, S::Response, S::Error>,
+    {
+        #[pin]
+        state: State<
+            S,
+            Req,
+            <H::Replay as Replay<Req>>::Kept,
+            H::Strategy,
+        >,
+        // What the fallback needs of the request.
+        kept: Option<<H::Strategy as Strategy<Req, S::Response, S::Error>>::Kept>,
+        outer: Option<OuterPermit>,
+        timer: Timer,
+        deadline: Option<Deadline>,
+        shared: H,
+    }
+
+    impl<H, S, Req> PinnedDrop for Call<H, S, Req>
+    where
+        H: Shared,
+        S: Service<Req>,
+        H::Replay: Replay<Req>,
+        H::Strategy: Strategy<Req, S::Response, S::Error>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            give_back(this.state, this.outer, this.shared);
+        }
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S: Service<Req>, Req, K, F: Strategy<Req, S::Response, S::Error>> {
+        Refused { rejection: Option<Rejection> },
+        Queued { service: S, gate: Gatekeeper<Inner>, request: Option<Req>, wait: Option<OuterWait> },
+        Tries { #[pin] tries: Tries<S, Req, K> },
+        Falling { #[pin] falling: Falling<Req, S::Response, S::Error, F> },
+        Over,
+    }
+}
+
+/// A call that is dropped gives back what it holds, after what it called is dropped.
+fn give_back<H, S, Req, K, F>(mut state: Pin<&mut State<S, Req, K, F>>, outer: &mut Option<OuterPermit>, shared: &H)
+where
+    H: Shared,
+    S: Service<Req>,
+    F: Strategy<Req, S::Response, S::Error>,
+{
+    let policies = shared.policies();
+    // Settled as cancelled when it is dropped, even if the drop of the call panics.
+    let _outer = outer.take().map(|permit| Admitted::with(&policies.outer, permit));
+    match state.as_mut().project() {
+        StateProjection::Tries { tries } => tries.cancel(policies),
+        StateProjection::Queued { wait, .. } => {
+            if let Some(wait) = wait.take() {
+                policies.outer.leave(wait);
+            }
+        }
+        StateProjection::Refused { .. } | StateProjection::Falling { .. } | StateProjection::Over => {}
+    }
+    state.set(State::Over);
+}
+
+impl<H, S, Req> Call<H, S, Req>
+where
+    H: Shared,
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection,
+    H::Replay: Replay<Req>,
+    H::Strategy: Strategy<Req, S::Response, S::Error>,
+{
+    /// Begins a call with a service that was asked whether it is ready.
+    #[inline]
+    pub(super) fn begin(shared: H, gate: &mut Gatekeeper<Inner>, service: &mut S, mut request: Req) -> Self {
+        let (policies, now) = (shared.policies(), &mut Moment::new());
+        let kept = policies.fallback.core.keep(shared.strategy(), &mut request);
+        let deadline = guarded("replay hook", || shared.replay().deadline(&request)).flatten().map(Deadline::at);
+        let mut outer = None;
+        let state = match policies.outer.enter(now) {
+            Ok(Entry::Admitted(permit)) => {
+                let mut admitted = Admitted::with(&policies.outer, permit);
+                let state = admitted.guard(|| first(&shared, gate, service, request, (deadline, now)));
+                outer = admitted.into_permit();
+                state
+            }
+            Ok(Entry::Queued(wait)) => {
+                // The clone that was made ready is the one to be called; the next call gets a fresh one.
+                let fresh = service.clone();
+                let (service, gate) = (std::mem::replace(service, fresh), std::mem::replace(gate, Gatekeeper::new()));
+                State::Queued { service, gate, request: Some(request), wait: Some(wait) }
+            }
+            Err(rejection) => State::Refused { rejection: Some(rejection) },
+        };
+        Self { state, kept, outer, timer: Timer::default(), deadline, shared }
+    }
+}
+
+/// The call was let in: the first attempt begins, unless it is too late for one.
+#[inline]
+fn first<H, S, Req, F>(
+    shared: &H,
+    gate: &mut Gatekeeper<Inner>,
+    service: &mut S,
+    request: Req,
+    (deadline, now): (Option<Deadline>, &mut Moment),
+) -> State<S, Req, <H::Replay as Replay<Req>>::Kept, F>
+where
+    H: Shared,
+    H::Replay: Replay<Req>,
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection,
+    F: Strategy<Req, S::Response, S::Error>,
+{
+    if let (Some(deadline), Some(limit)) = (deadline, &shared.policies().timeout) {
+        if deadline.has_passed(now) {
+            return State::Refused { rejection: Some(limit.core().too_late()) };
+        }
+    }
+    State::Tries { tries: Tries::begin(shared, gate, service, request, (deadline, now)) }
+}
+
+impl<H, S, Req> Future for Call<H, S, Req>
+where
+    H: Shared,
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection + fmt::Display,
+    H::Rule: Classify<S::Response, S::Error> + Rule<S::Response, S::Error>,
+    H::Replay: Replay<Req>,
+    H::Strategy: Strategy<Req, S::Response, S::Error>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let (shared, policies) = (&*this.shared, this.shared.policies());
+        loop {
+            let result = match this.state.as_mut().project() {
+                StateProjection::Tries { tries } => {
+                    match guard_permit(&policies.outer, this.outer, || tries.poll(shared, cx)) {
+                        Poll::Ready(result) => result,
+                        Poll::Pending => {
+                            let Some(limit) = &policies.timeout else { return Poll::Pending };
+                            ready!(this.timer.poll(limit.core().limit(), *this.deadline, cx));
+                            let error = S::Error::from_rejection(limit.core().cut_off());
+                            if let StateProjection::Tries { tries } = this.state.as_mut().project() {
+                                tries.cancel(policies);
+                            }
+                            this.state.set(State::Over);
+                            Err(error)
+                        }
+                    }
+                }
+                StateProjection::Refused { rejection } => {
+                    let rejection = rejection.take().expect("polled again after it answered with a rejection");
+                    Err(S::Error::from_rejection(rejection))
+                }
+                StateProjection::Queued { service, gate, request, wait } => {
+                    let Some(place) = wait else { return Poll::Pending };
+                    let admitted = ready!(policies.outer.poll_wait(place, cx));
+                    *wait = None;
+                    let next = match admitted {
+                        Ok(permit) => {
+                            let request = request.take().expect("a call waits with its request");
+                            let mut admitted = Admitted::with(&policies.outer, permit);
+                            let when = (*this.deadline, &mut Moment::new());
+                            let state = admitted.guard(|| first(shared, gate, service, request, when));
+                            *this.outer = admitted.into_permit();
+                            state
+                        }
+                        Err(rejection) => State::Refused { rejection: Some(rejection) },
+                    };
+                    this.state.set(next);
+                    continue;
+                }
+                StateProjection::Falling { falling } => {
+                    return falling.poll(&policies.fallback.core, shared.strategy(), cx);
+                }
+                StateProjection::Over => panic!("polled again after it was cut off"),
+            };
+            settle_permit(&policies.outer, this.outer, || verdict(shared.rule(), result.as_ref()));
+            let covered = Covered(shared.rule());
+            let fallback = policies.fallback.core.step(shared.strategy(), &covered, this.kept, result.as_ref());
+            let Some(fallback) = fallback else { return Poll::Ready(result) };
+            let kept = this.kept.take().expect("a fallback begins with what was kept for it");
+            // The call ends here: its service may hold what the fallback needs.
+            this.state.set(State::Falling { falling: Falling::new(fallback, kept, result) });
+        }
+    }
+}
+
+/// What a fallback is for: what the stack's rule calls a failure, and whatever a policy turned away.
+struct Covered<'a, C>(&'a C);
+
+impl<T, E: CarryRejection, C: Classify<T, E>> Classify<T, E> for Covered<'_, C> {
+    #[inline]
+    fn classify(&self, result: Result<&T, &E>) -> Outcome {
+        match result.err().and_then(E::rejection) {
+            Some(_) => Outcome::Failure,
+            None => self.0.classify(result),
+        }
+    }
+}
+
+pin_project! {
+    /// The answer of a [`StackService`](super::StackService).
+    ///
+    /// It is `Unpin` when the service's future, and the fallback's, are. Dropping it ends the call: its place, its
+    /// turn, its probe and what it took from a budget go back.
+    ///
+    /// # Panics
+    ///
+    /// When there is a wait and no tokio runtime with timers. Polling it again after it has answered may panic.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, Req, C, F, R>
+    where
+        S: Service<Req>,
+        R: Replay<Req>,
+        F: Strategy<Req, S::Response, S::Error>,
+    {
+        #[pin]
+        call: Call<Arc<Parts<C, F, R>>, S, Req>,
+    }
+}
+
+impl<S, Req, C, F, R> ResponseFuture<S, Req, C, F, R>
+where
+    S: Service<Req>,
+    R: Replay<Req>,
+    F: Strategy<Req, S::Response, S::Error>,
+{
+    #[inline]
+    pub(super) const fn new(call: Call<Arc<Parts<C, F, R>>, S, Req>) -> Self {
+        Self { call }
+    }
+}
+
+impl<S, Req, C, F, R> Future for ResponseFuture<S, Req, C, F, R>
+where
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection + fmt::Display,
+    C: Classify<S::Response, S::Error> + Rule<S::Response, S::Error>,
+    F: Strategy<Req, S::Response, S::Error>,
+    R: Replay<Req>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().call.poll(cx)
+    }
+}
+
+impl<S, Req, C, F, R> fmt::Debug for ResponseFuture<S, Req, C, F, R>
+where
+    S: Service<Req>,
+    R: Replay<Req>,
+    F: Strategy<Req, S::Response, S::Error>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").field("stack", &self.call.shared.policies.name).finish_non_exhaustive()
+    }
+}

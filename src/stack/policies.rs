@@ -1,0 +1,110 @@
+//! What a stack consists of.
+
+use std::sync::Arc;
+
+use crate::{breaker, bulkhead, fallback, name::Name, own::Fork, rate_limit, retry, timeout};
+
+/// What lets a call in before anything else.
+pub(super) type Outer = Option<rate_limit::Handle>;
+
+/// What lets each attempt in.
+pub(super) type Inner = (Option<breaker::Handle>, Option<bulkhead::Handle>);
+
+/// The policies of a stack, outside in. Any of them may be absent.
+#[derive(Debug, Clone)]
+pub(super) struct Policies {
+    pub(super) name: Name,
+    pub(super) fallback: fallback::Handle,
+    pub(super) outer: Outer,
+    pub(super) timeout: Option<timeout::Handle>,
+    pub(super) retry: Option<retry::Handle>,
+    pub(super) inner: Inner,
+    pub(super) attempt_timeout: Option<timeout::Handle>,
+}
+
+/// The policies, and the code that goes with them: who judges results, how requests are sent again, what answers in
+/// place of a service that failed.
+pub(super) struct Parts<C, F, R> {
+    pub(super) policies: Policies,
+    pub(super) rule: Arc<C>,
+    pub(super) strategy: Arc<F>,
+    pub(super) replay: Arc<R>,
+}
+
+impl<C, F, R> Fork for Parts<C, F, R> {
+    fn fork(&self) -> Arc<Self> {
+        Arc::new(Self {
+            policies: self.policies.clone(),
+            rule: Arc::clone(&self.rule),
+            strategy: Arc::clone(&self.strategy),
+            replay: Arc::clone(&self.replay),
+        })
+    }
+}
+
+/// How a call reaches the parts of its stack: by a count of its own, or by reference.
+pub(super) trait Shared {
+    type Rule;
+    type Strategy;
+    type Replay;
+
+    fn policies(&self) -> &Policies;
+    fn rule(&self) -> &Self::Rule;
+    fn strategy(&self) -> &Self::Strategy;
+    fn replay(&self) -> &Self::Replay;
+}
+
+impl<C, F, R> Shared for Arc<Parts<C, F, R>> {
+    type Rule = C;
+    type Strategy = F;
+    type Replay = R;
+
+    #[inline]
+    fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    #[inline]
+    fn rule(&self) -> &C {
+        &self.rule
+    }
+
+    #[inline]
+    fn strategy(&self) -> &F {
+        &self.strategy
+    }
+
+    #[inline]
+    fn replay(&self) -> &R {
+        &self.replay
+    }
+}
+
+/// The parts, for an operation that is made anew for each attempt and has no request.
+pub(super) struct ByReference<'a, C, F, R>(pub(super) &'a Parts<C, F, R>);
+
+impl<C, F, R> Shared for ByReference<'_, C, F, R> {
+    type Rule = C;
+    type Strategy = F;
+    type Replay = retry::Cloned;
+
+    #[inline]
+    fn policies(&self) -> &Policies {
+        &self.0.policies
+    }
+
+    #[inline]
+    fn rule(&self) -> &C {
+        &self.0.rule
+    }
+
+    #[inline]
+    fn strategy(&self) -> &F {
+        &self.0.strategy
+    }
+
+    #[inline]
+    fn replay(&self) -> &retry::Cloned {
+        &retry::Cloned
+    }
+}

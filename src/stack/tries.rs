@@ -1,0 +1,149 @@
+//! The attempts of one call: the first, its hedges, and those a retry makes after it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+use tower::Service;
+
+use crate::{
+    admission::Gatekeeper,
+    deadline::Deadline,
+    error::CarryRejection,
+    outcome::Classify,
+    retry::{Course, Next, Replay, Rule, Step, guarded, set_timer},
+    stack::{
+        attempt::Attempt,
+        policies::{Inner, Policies, Shared},
+    },
+    time::{Moment, Tick},
+};
+
+/// What further attempts are made with.
+pub(super) struct Spare<S, K> {
+    service: S,
+    gate: Gatekeeper<Inner>,
+    kept: K,
+}
+
+pin_project! {
+    /// Like an [`Attempt`], this is handed the policies it is held by, and has to be [cancelled](Tries::cancel).
+    pub(super) struct Tries<S: Service<Req>, Req, K> {
+        #[pin]
+        state: State<S, Req>,
+        // None when the request is sent once only.
+        spare: Option<Spare<S, K>>,
+        course: Course,
+        // Made at the first wait, and used again at the next.
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S: Service<Req>, Req> {
+        Attempt { #[pin] attempt: Attempt<S, Req> },
+        Waiting { next: Option<Next<Req>>, timed: bool },
+    }
+}
+
+impl<S, Req, K> Tries<S, Req, K>
+where
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection,
+{
+    /// Begins the first attempt with a service that was asked whether it is ready.
+    #[inline]
+    pub(super) fn begin<H: Shared<Replay: Replay<Req, Kept = K>>>(
+        shared: &H,
+        gate: &mut Gatekeeper<Inner>,
+        service: &mut S,
+        mut request: Req,
+        (deadline, now): (Option<Deadline>, &mut Moment),
+    ) -> Self {
+        let policies = shared.policies();
+        let mut course = Course::new(deadline.map_or(Tick::NEVER, Deadline::tick));
+        let mut again = false;
+        if let Some(retry) = &policies.retry {
+            let core = retry.core();
+            course = Course::new(core.begin(course.deadline()));
+            again |= core.tries_again();
+        }
+        let spare = if again { keep(shared.replay(), &mut request, service) } else { None };
+        let attempt = Attempt::start(policies, gate, service, request, now);
+        Self { state: State::Attempt { attempt }, spare, course, timer: None }
+    }
+}
+
+/// What is kept of a request that may be sent again.
+#[inline]
+fn keep<S: Clone, Req, R: Replay<Req>>(replay: &R, request: &mut Req, service: &S) -> Option<Spare<S, R::Kept>> {
+    let kept = guarded("replay hook", || replay.keep(request)).flatten()?;
+    Some(Spare { service: service.clone(), gate: Gatekeeper::new(), kept })
+}
+
+impl<S, Req, K> Tries<S, Req, K>
+where
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection,
+{
+    #[inline]
+    pub(super) fn poll<H>(self: Pin<&mut Self>, shared: &H, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>>
+    where
+        H: Shared,
+        H::Rule: Classify<S::Response, S::Error> + Rule<S::Response, S::Error>,
+        H::Replay: Replay<Req, Kept = K>,
+    {
+        let policies = shared.policies();
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProjection::Attempt { attempt } => {
+                    let polled = attempt.poll(policies, shared.rule(), cx);
+                    let (Poll::Ready(result), Some(retry)) = (&polled, &policies.retry) else { return polled };
+                    let spare = this.spare.as_ref();
+                    let replay = |attempt| shared.replay().again(&spare?.kept, attempt);
+                    match retry.core().step(shared.rule(), this.course, result.as_ref(), replay) {
+                        Step::Final => return polled,
+                        Step::GiveUp(how) => return polled.map_err(|error| shared.rule().exhausted(error, how)),
+                        Step::Again(next) => {
+                            let timed = set_timer(this.timer, next.wait);
+                            // The failed answer and its future end before the wait: they may hold a connection.
+                            this.state.set(State::Waiting { next: Some(next), timed });
+                            drop(polled);
+                        }
+                    }
+                }
+                StateProjection::Waiting { next, timed } => {
+                    if let Some(timer) = this.timer.as_mut().filter(|_| *timed) {
+                        ready!(timer.as_mut().poll(cx));
+                        *timed = false;
+                    }
+                    let Spare { service, gate, .. } =
+                        this.spare.as_mut().expect("a request is only made again from a spare");
+                    if let Err(error) = ready!(gate.poll_ready(&policies.inner, cx, |cx| service.poll_ready(cx))) {
+                        return Poll::Ready(Err(error));
+                    }
+                    let next = next.take().expect("polled again after a service that could not become ready");
+                    let retry = policies.retry.as_ref().expect("only a retry waits");
+                    let request = retry.core().attempt(next);
+                    let attempt = Attempt::start(policies, gate, service, request, &mut Moment::new());
+                    this.state.set(State::Attempt { attempt });
+                }
+            }
+        }
+    }
+}
+
+impl<S: Service<Req>, Req, K> Tries<S, Req, K> {
+    /// Gives back what the attempts hold. Their calls are dropped first.
+    pub(super) fn cancel(self: Pin<&mut Self>, policies: &Policies) {
+        if let StateProjection::Attempt { attempt } = self.project().state.project() {
+            attempt.cancel(policies);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+use std::{fmt, sync::Arc};
+
+use serde::Serialize;
+
+use crate::{
+    breaker, bulkhead, fallback,
+    fallback::NoFallback,
+    name::Name,
+    observe::{self, Observer},
+    outcome::OnError,
+    rate_limit,
+    retry::{self, Classified, Cloned},
+    stack::{
+        builder::StackBuilder,
+        config::Config,
+        layer::{StackLayer, StackService},
+        policies::Parts,
+    },
+    timeout,
+};
+
+/// Policies around a service or a closure, in an order that is right: see [the folder](super).
+///
+/// Cheap to clone; all clones are one stack: they share its breaker, its places, its budget.
+pub struct Stack<C = Classified<OnError>, F = NoFallback, R = Cloned> {
+    pub(super) parts: Arc<Parts<C, F, R>>,
+}
+
+/// A stack at one moment: what each of its policies knows. What is not part of the stack is `None`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// The name of the stack.
+    pub stack: Name,
+    /// How often the fallback answered.
+    pub fallback: fallback::Snapshot,
+    /// The rate limit.
+    pub rate_limit: Option<rate_limit::Snapshot>,
+    /// The limit of a call.
+    pub timeout: Option<timeout::Snapshot>,
+    /// The retry.
+    pub retry: Option<retry::Snapshot>,
+    /// The breaker.
+    pub breaker: Option<observe::Snapshot>,
+    /// The bulkhead.
+    pub bulkhead: Option<bulkhead::Snapshot>,
+    /// The limit of an attempt.
+    pub attempt_timeout: Option<timeout::Snapshot>,
+}
+
+impl Stack {
+    /// Good for any service that is called over a network: see [`Config::standard`].
+    ///
+    /// # Panics
+    ///
+    /// When the name is none: see [`Name::new`]. For names from outside, [build](Config::builder) one.
+    #[must_use]
+    #[track_caller]
+    pub fn standard(name: &str) -> Self {
+        Self::of(name, Config::standard())
+    }
+
+    /// Good for a database: see [`Config::database`].
+    ///
+    /// # Panics
+    ///
+    /// When the name is none.
+    #[must_use]
+    #[track_caller]
+    pub fn database(name: &str) -> Self {
+        Self::of(name, Config::database())
+    }
+
+    /// Good for a cache: see [`Config::cache`].
+    ///
+    /// # Panics
+    ///
+    /// When the name is none.
+    #[must_use]
+    #[track_caller]
+    pub fn cache(name: &str) -> Self {
+        Self::of(name, Config::cache())
+    }
+
+    #[track_caller]
+    fn of(name: &str, config: Config) -> Self {
+        let Stack { parts } = config.builder(name).build();
+        Self { parts }
+    }
+
+    /// A stack made to measure.
+    pub fn builder(name: &str) -> StackBuilder {
+        StackBuilder::new(name)
+    }
+}
+
+impl<C, F, R> Stack<C, F, R> {
+    /// Puts the stack in front of a service.
+    #[must_use]
+    pub fn service<S>(&self, service: S) -> StackService<S, C, F, R> {
+        StackService::new(service, Arc::clone(&self.parts))
+    }
+
+    /// The stack as a layer, for a `ServiceBuilder` or a router.
+    #[must_use]
+    pub fn layer(&self) -> StackLayer<C, F, R> {
+        StackLayer::new(Arc::clone(&self.parts))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.parts.policies.name
+    }
+
+    /// The fallback.
+    #[must_use]
+    pub fn fallback(&self) -> &fallback::Handle {
+        &self.parts.policies.fallback
+    }
+
+    /// The rate limit, if it has one.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<&rate_limit::Handle> {
+        self.parts.policies.outer.as_ref()
+    }
+
+    /// The limit of a call, if it has one.
+    #[must_use]
+    pub fn timeout(&self) -> Option<&timeout::Handle> {
+        self.parts.policies.timeout.as_ref()
+    }
+
+    /// The retry, if it has one.
+    #[must_use]
+    pub fn retry(&self) -> Option<&retry::Handle> {
+        self.parts.policies.retry.as_ref()
+    }
+
+    /// The breaker, if it has one.
+    #[must_use]
+    pub fn breaker(&self) -> Option<&breaker::Handle> {
+        self.parts.policies.inner.0.as_ref()
+    }
+
+    /// The bulkhead, if it has one.
+    #[must_use]
+    pub fn bulkhead(&self) -> Option<&bulkhead::Handle> {
+        self.parts.policies.inner.1.as_ref()
+    }
+
+    /// The limit of an attempt, if it has one.
+    #[must_use]
+    pub fn attempt_timeout(&self) -> Option<&timeout::Handle> {
+        self.parts.policies.attempt_timeout.as_ref()
+    }
+
+    /// Has an observer told of what happens to any of the policies, those that the stack was given among them.
+    pub fn observe(&self, observer: impl Observer + Clone) {
+        self.fallback().observe(observer.clone());
+        self.rate_limit().inspect(|policy| policy.observe(observer.clone()));
+        self.timeout().inspect(|policy| policy.observe(observer.clone()));
+        self.retry().inspect(|policy| policy.observe(observer.clone()));
+        self.breaker().inspect(|policy| policy.observe(observer.clone()));
+        self.bulkhead().inspect(|policy| policy.observe(observer.clone()));
+        self.attempt_timeout().inspect(|policy| policy.observe(observer));
+    }
+
+    /// What all its policies know now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            stack: self.name().clone(),
+            fallback: self.fallback().snapshot(),
+            rate_limit: self.rate_limit().map(rate_limit::Handle::snapshot),
+            timeout: self.timeout().map(timeout::Handle::snapshot),
+            retry: self.retry().map(retry::Handle::snapshot),
+            breaker: self.breaker().map(breaker::Handle::snapshot),
+            bulkhead: self.bulkhead().map(bulkhead::Handle::snapshot),
+            attempt_timeout: self.attempt_timeout().map(timeout::Handle::snapshot),
+        }
+    }
+}
+
+impl<C, F, R> Clone for Stack<C, F, R> {
+    fn clone(&self) -> Self {
+        Self { parts: Arc::clone(&self.parts) }
+    }
+}
+
+impl<C, F, R> fmt::Debug for Stack<C, F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").field("policies", &self.parts.policies).finish_non_exhaustive()
+    }
+}
