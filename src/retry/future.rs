@@ -131,7 +131,7 @@ where
 }
 
 /// Sets the timer. False when there is nothing to wait for.
-pub(crate) fn set_timer(timer: &mut Option<Pin<Box<Sleep>>>, wait: Duration) -> bool {
+fn set_timer(timer: &mut Option<Pin<Box<Sleep>>>, wait: Duration) -> bool {
     if wait.is_zero() {
         return false;
     }

@@ -130,6 +130,5 @@ pub use crate::{
 };
 
 pub(crate) use core::{Next, Step, guarded};
-pub(crate) use future::set_timer;
 pub(crate) use plan::Course;
 pub(crate) use raw::Raw;

@@ -14,9 +14,11 @@ use crate::{
     admission::{Admitted, Entered, Gatekeeper, Policy, Queue, guard_permit, settle_permit, verdict},
     error::{CarryRejection, Rejection},
     outcome::Classify,
-    stack::policies::{Inner, Policies},
-    time::Moment,
-    timeout::Timer,
+    stack::{
+        alarm::Beat,
+        policies::{Inner, Policies},
+    },
+    time::{Moment, Tick},
 };
 
 type Permit = <Inner as Policy>::Permit;
@@ -38,7 +40,8 @@ pin_project! {
     enum State<S: Service<Req>, Req> {
         Refused { rejection: Option<Rejection> },
         Queued { service: S, request: Option<Req>, wait: Option<Wait> },
-        Called { #[pin] future: S::Future, permit: Option<Permit>, timer: Timer },
+        // Cut off at this time, which is set when it first has to wait.
+        Called { #[pin] future: S::Future, permit: Option<Permit>, until: Tick },
         Over,
     }
 }
@@ -60,7 +63,7 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
         let state = match gate.enter(&policies.inner, now, |cx| service.poll_ready(cx)) {
             Ok(Entered::Admitted(mut admitted)) => {
                 let future = admitted.guard(|| service.call(request));
-                State::Called { future, permit: admitted.into_permit(), timer: Timer::default() }
+                State::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
             }
             Ok(Entered::Queued(place)) => {
                 // The clone that was made ready is the one to be called; the next call gets a fresh one.
@@ -78,7 +81,7 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
         self: Pin<&mut Self>,
         policies: &Policies,
         rule: &C,
-        cx: &mut Context<'_>,
+        (beat, cx): (&mut Beat, &mut Context<'_>),
     ) -> Poll<Result<S::Response, S::Error>>
     where
         S::Error: CarryRejection,
@@ -87,14 +90,19 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProjection::Called { future, permit, timer } => {
+                StateProjection::Called { future, permit, until } => {
                     let polled = guard_permit(&policies.inner, permit, || future.poll(cx));
                     if let Poll::Ready(result) = &polled {
                         settle_permit(&policies.inner, permit, || verdict(rule, result.as_ref()));
                         return polled;
                     }
                     let Some(limit) = &policies.attempt_timeout else { return Poll::Pending };
-                    ready!(timer.poll(limit.core().limit(), None, cx));
+                    if *until == Tick::NEVER {
+                        *until = beat.now.tick() + limit.core().limit();
+                    }
+                    if !beat.has_come(*until) {
+                        return Poll::Pending;
+                    }
                     let error = S::Error::from_rejection(limit.core().cut_off());
                     let permit = permit.take();
                     return Poll::Ready(Err(cut_off(state, policies, permit, rule, error)));
@@ -108,7 +116,7 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
                             let request = request.take().expect("a call waits with its request");
                             let mut admitted = Admitted::with(&policies.inner, permit);
                             let future = admitted.guard(|| service.call(request));
-                            State::Called { future, permit: admitted.into_permit(), timer: Timer::default() }
+                            State::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
                         }
                         Err(rejection) => State::Refused { rejection: Some(rejection) },
                     };
@@ -121,6 +129,12 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
                 StateProjection::Over => panic!("polled again after it was cut off"),
             }
         }
+    }
+
+    /// When it has to be polled, if nothing wakes it before.
+    #[inline]
+    pub(super) fn until(&self) -> Tick {
+        if let State::Called { until, .. } = &self.state { *until } else { Tick::NEVER }
     }
 
     /// Gives back what the attempt holds, if it is not over. Its call is dropped first.

@@ -19,11 +19,11 @@ use crate::{
     outcome::{Classify, Outcome},
     retry::{Replay, Rule, guarded},
     stack::{
-        policies::{Inner, Outer, Parts, Shared},
+        alarm::{Alarm, Beat},
+        policies::{Inner, Outer, Parts, Policies, Shared},
         tries::Tries,
     },
-    time::Moment,
-    timeout::Timer,
+    time::{Moment, Tick},
 };
 
 type OuterWait = <Outer as Queue>::Wait;
@@ -47,7 +47,9 @@ pin_project! {
         // What the fallback needs of the request.
         kept: Option<<H::Strategy as Strategy<Req, S::Response, S::Error>>::Kept>,
         outer: Option<OuterPermit>,
-        timer: Timer,
+        alarm: Alarm,
+        // Cut off at this time, which is set when the call first has to wait.
+        until: Tick,
         deadline: Option<Deadline>,
         shared: H,
     }
@@ -76,6 +78,8 @@ pin_project! {
         Over,
     }
 }
+
+type StateOf<H, S, Req, F> = State<S, Req, <<H as Shared>::Replay as Replay<Req>>::Kept, F>;
 
 /// A call that is dropped gives back what it holds, after what it called is dropped.
 fn give_back<H, S, Req, K, F>(mut state: Pin<&mut State<S, Req, K, F>>, outer: &mut Option<OuterPermit>, shared: &H)
@@ -129,7 +133,7 @@ where
             }
             Err(rejection) => State::Refused { rejection: Some(rejection) },
         };
-        Self { state, kept, outer, timer: Timer::default(), deadline, shared }
+        Self { state, kept, outer, alarm: Alarm::default(), until: Tick::NEVER, deadline, shared }
     }
 }
 
@@ -141,7 +145,7 @@ fn first<H, S, Req, F>(
     service: &mut S,
     request: Req,
     (deadline, now): (Option<Deadline>, &mut Moment),
-) -> State<S, Req, <H::Replay as Replay<Req>>::Kept, F>
+) -> StateOf<H, S, Req, F>
 where
     H: Shared,
     H::Replay: Replay<Req>,
@@ -172,20 +176,27 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let (shared, policies) = (&*this.shared, this.shared.policies());
+        let mut beat = Beat::default();
         loop {
             let result = match this.state.as_mut().project() {
-                StateProjection::Tries { tries } => {
-                    match guard_permit(&policies.outer, this.outer, || tries.poll(shared, cx)) {
+                StateProjection::Tries { mut tries } => {
+                    let polled =
+                        guard_permit(&policies.outer, this.outer, || tries.as_mut().poll(shared, &mut beat, cx));
+                    match polled {
                         Poll::Ready(result) => result,
-                        Poll::Pending => {
-                            let Some(limit) = &policies.timeout else { return Poll::Pending };
-                            ready!(this.timer.poll(limit.core().limit(), *this.deadline, cx));
-                            let error = S::Error::from_rejection(limit.core().cut_off());
-                            if let StateProjection::Tries { tries } = this.state.as_mut().project() {
-                                tries.cancel(policies);
-                            }
+                        // Looked at after the service: an answer that comes with the end of the time wins.
+                        Poll::Pending if beat.has_come(*this.until) => {
+                            tries.cancel(policies);
                             this.state.set(State::Over);
-                            Err(error)
+                            let limit = policies.timeout.as_ref().expect("only a limit ends a call");
+                            Err(S::Error::from_rejection(limit.core().cut_off()))
+                        }
+                        Poll::Pending => {
+                            if *this.until == Tick::NEVER {
+                                *this.until = end(policies, *this.deadline, &mut beat.now);
+                            }
+                            beat = ready!(this.alarm.poll(tries.until().min(*this.until), cx));
+                            continue;
                         }
                     }
                 }
@@ -194,20 +205,8 @@ where
                     Err(S::Error::from_rejection(rejection))
                 }
                 StateProjection::Queued { service, gate, request, wait } => {
-                    let Some(place) = wait else { return Poll::Pending };
-                    let admitted = ready!(policies.outer.poll_wait(place, cx));
-                    *wait = None;
-                    let next = match admitted {
-                        Ok(permit) => {
-                            let request = request.take().expect("a call waits with its request");
-                            let mut admitted = Admitted::with(&policies.outer, permit);
-                            let when = (*this.deadline, &mut Moment::new());
-                            let state = admitted.guard(|| first(shared, gate, service, request, when));
-                            *this.outer = admitted.into_permit();
-                            state
-                        }
-                        Err(rejection) => State::Refused { rejection: Some(rejection) },
-                    };
+                    let held = (&mut *wait, &mut *this.outer, *this.deadline);
+                    let next = ready!(let_in(shared, (service, gate, request), held, cx));
                     this.state.set(next);
                     continue;
                 }
@@ -225,6 +224,43 @@ where
             this.state.set(State::Falling { falling: Falling::new(fallback, kept, result) });
         }
     }
+}
+
+/// A call that waits for its turn begins its first attempt when it is there.
+fn let_in<H, S, Req, F>(
+    shared: &H,
+    (service, gate, request): (&mut S, &mut Gatekeeper<Inner>, &mut Option<Req>),
+    (wait, outer, deadline): (&mut Option<OuterWait>, &mut Option<OuterPermit>, Option<Deadline>),
+    cx: &mut Context<'_>,
+) -> Poll<StateOf<H, S, Req, F>>
+where
+    H: Shared,
+    H::Replay: Replay<Req>,
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection,
+    F: Strategy<Req, S::Response, S::Error>,
+{
+    let Some(place) = wait else { return Poll::Pending };
+    let policies = shared.policies();
+    let admitted = ready!(policies.outer.poll_wait(place, cx));
+    *wait = None;
+    Poll::Ready(match admitted {
+        Ok(permit) => {
+            let request = request.take().expect("a call waits with its request");
+            let mut admitted = Admitted::with(&policies.outer, permit);
+            let state = admitted.guard(|| first(shared, gate, service, request, (deadline, &mut Moment::new())));
+            *outer = admitted.into_permit();
+            state
+        }
+        Err(rejection) => State::Refused { rejection: Some(rejection) },
+    })
+}
+
+/// When a call is cut off that has to wait from now on.
+fn end(policies: &Policies, deadline: Option<Deadline>, now: &mut Moment) -> Tick {
+    let Some(limit) = &policies.timeout else { return Tick::NEVER };
+    let own = now.tick() + limit.core().limit();
+    deadline.map_or(own, |deadline| own.min(deadline.tick()))
 }
 
 /// What a fallback is for: what the stack's rule calls a failure, and whatever a policy turned away.

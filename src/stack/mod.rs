@@ -74,6 +74,7 @@
 //! Each policy tells what it always tells; [`Stack::observe`] adds one observer to all of them, and
 //! [`Stack::snapshot`] gives what all of them know.
 
+mod alarm;
 mod attempt;
 mod builder;
 mod config;

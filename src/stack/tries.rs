@@ -1,13 +1,11 @@
 //! The attempts of one call: the first, its hedges, and those a retry makes after it.
 
 use std::{
-    future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
 use tower::Service;
 
 use crate::{
@@ -15,8 +13,9 @@ use crate::{
     deadline::Deadline,
     error::CarryRejection,
     outcome::Classify,
-    retry::{Course, Next, Replay, Rule, Step, guarded, set_timer},
+    retry::{Course, Next, Replay, Rule, Step, guarded},
     stack::{
+        alarm::Beat,
         attempt::Attempt,
         policies::{Inner, Policies, Shared},
     },
@@ -38,8 +37,6 @@ pin_project! {
         // None when the request is sent once only.
         spare: Option<Spare<S, K>>,
         course: Course,
-        // Made at the first wait, and used again at the next.
-        timer: Option<Pin<Box<Sleep>>>,
     }
 }
 
@@ -47,7 +44,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<S: Service<Req>, Req> {
         Attempt { #[pin] attempt: Attempt<S, Req> },
-        Waiting { next: Option<Next<Req>>, timed: bool },
+        Waiting { next: Option<Next<Req>>, until: Tick },
     }
 }
 
@@ -75,7 +72,7 @@ where
         }
         let spare = if again { keep(shared.replay(), &mut request, service) } else { None };
         let attempt = Attempt::start(policies, gate, service, request, now);
-        Self { state: State::Attempt { attempt }, spare, course, timer: None }
+        Self { state: State::Attempt { attempt }, spare, course }
     }
 }
 
@@ -92,7 +89,12 @@ where
     S::Error: CarryRejection,
 {
     #[inline]
-    pub(super) fn poll<H>(self: Pin<&mut Self>, shared: &H, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>>
+    pub(super) fn poll<H>(
+        self: Pin<&mut Self>,
+        shared: &H,
+        beat: &mut Beat,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>>
     where
         H: Shared,
         H::Rule: Classify<S::Response, S::Error> + Rule<S::Response, S::Error>,
@@ -103,7 +105,7 @@ where
         loop {
             match this.state.as_mut().project() {
                 StateProjection::Attempt { attempt } => {
-                    let polled = attempt.poll(policies, shared.rule(), cx);
+                    let polled = attempt.poll(policies, shared.rule(), (&mut *beat, &mut *cx));
                     let (Poll::Ready(result), Some(retry)) = (&polled, &policies.retry) else { return polled };
                     let spare = this.spare.as_ref();
                     let replay = |attempt| shared.replay().again(&spare?.kept, attempt);
@@ -111,17 +113,19 @@ where
                         Step::Final => return polled,
                         Step::GiveUp(how) => return polled.map_err(|error| shared.rule().exhausted(error, how)),
                         Step::Again(next) => {
-                            let timed = set_timer(this.timer, next.wait);
+                            let until = if next.wait.is_zero() { Tick::default() } else { Tick::now() + next.wait };
                             // The failed answer and its future end before the wait: they may hold a connection.
-                            this.state.set(State::Waiting { next: Some(next), timed });
+                            this.state.set(State::Waiting { next: Some(next), until });
                             drop(polled);
                         }
                     }
                 }
-                StateProjection::Waiting { next, timed } => {
-                    if let Some(timer) = this.timer.as_mut().filter(|_| *timed) {
-                        ready!(timer.as_mut().poll(cx));
-                        *timed = false;
+                StateProjection::Waiting { next, until } => {
+                    if *until != Tick::default() {
+                        if !beat.has_come(*until) {
+                            return Poll::Pending;
+                        }
+                        *until = Tick::default();
                     }
                     let Spare { service, gate, .. } =
                         this.spare.as_mut().expect("a request is only made again from a spare");
@@ -140,6 +144,17 @@ where
 }
 
 impl<S: Service<Req>, Req, K> Tries<S, Req, K> {
+    /// When they have to be polled, if nothing wakes them before.
+    #[inline]
+    pub(super) fn until(&self) -> Tick {
+        match &self.state {
+            State::Attempt { attempt } => attempt.until(),
+            // Then it waits for the readiness of the service.
+            State::Waiting { until, .. } if *until == Tick::default() => Tick::NEVER,
+            State::Waiting { until, .. } => *until,
+        }
+    }
+
     /// Gives back what the attempts hold. Their calls are dropped first.
     pub(super) fn cancel(self: Pin<&mut Self>, policies: &Policies) {
         if let StateProjection::Attempt { attempt } = self.project().state.project() {

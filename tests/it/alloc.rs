@@ -1,13 +1,13 @@
 //! No allocation on the way of a call, counted by the allocator of this binary.
 
-use std::{future::ready, hint::black_box};
+use std::{future::ready, hint::black_box, task::Poll};
 
 use allocation_counter::measure;
 use mainstay::{
-    Error,
+    Classify, Error, Stack,
     breaker::{CircuitBreakerLayer, Config, Handle},
     fallback::{self, Fallback},
-    retry,
+    rate_limit, retry, stack,
 };
 use tower::{Layer, Service, service_fn};
 
@@ -106,4 +106,49 @@ fn a_call_through_a_fallback_allocates_nothing_whether_it_falls_back_or_not() {
         assert_eq!(fallen_back(other(), answer), 0);
         assert_eq!(fallen_back(cached().or(other()).on([]).or(Fallback::value(1)), answer), 0);
     }
+}
+
+/// A stack around a service that answers at the first poll or, when `waits`, at the second.
+fn stacked<C, F, R>(stack: &Stack<C, F, R>, waits: bool) -> u64
+where
+    C: Classify<u32, Error<Boom>> + retry::Rule<u32, Error<Boom>>,
+    F: fallback::Strategy<u32, u32, Error<Boom>> + fallback::Strategy<(), u32, Error<Boom>>,
+    R: retry::Replay<u32>,
+{
+    let answer = move |n| {
+        let mut waited = !waits;
+        std::future::poll_fn(move |_| match std::mem::replace(&mut waited, true) {
+            true => Poll::Ready(Answer::Ok(n)),
+            false => Poll::Pending,
+        })
+    };
+    let mut service = stack.service(service_fn(answer));
+    let mut call = || {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(Service::<u32>::poll_ready(&mut service, &mut cx).is_ready());
+        let mut call = std::pin::pin!(service.call(1));
+        assert!(!waits || poll_once(&mut call).is_pending());
+        assert!(black_box(poll_once(&mut call)).is_ready());
+        let mut run = std::pin::pin!(stack.run_carrying(|| answer(1)));
+        assert!(!waits || poll_once(&mut run).is_pending());
+        assert!(black_box(poll_once(&mut run)).is_ready());
+    };
+    (0..3).for_each(|_| call());
+    measure(|| (0..100).for_each(|_| call())).count_total
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_allocates_nothing_over_a_ready_service_and_one_timer_over_one_that_waits() {
+    let with_all = stack::Config::standard()
+        .builder("a-name-of-twenty-chars")
+        .rate_limit(rate_limit::Config::per_second(1_000_000))
+        .fallback(Fallback::value(1))
+        .build();
+    for stack in [Stack::standard("x"), Stack::database("x"), Stack::cache("x")] {
+        assert_eq!(stacked(&stack, false), 0);
+        assert_eq!(stacked(&stack, true), 200, "one for each call and each run, though there are two limits");
+    }
+    assert_eq!(stacked(&with_all, false), 0);
+    assert_eq!(stacked(&with_all, true), 200);
+    assert_eq!(stacked(&Stack::builder("x").retry(retry::Config::new()).build(), true), 0, "there is nothing to time");
 }

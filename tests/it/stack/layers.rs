@@ -1,6 +1,10 @@
 //! One rule, two skins: a stack does what the same policies do as layers one inside the other.
+//!
+//! Timers that end in the same millisecond end in an order that nobody promises. So all times here are multiples of a
+//! beat, and each call has a place of its own in the beat; plans in which two calls meet all the same are not compared.
+//! `MODEL_SEED=2 MODEL_CASES=5000 cargo test --test it layers` tries other plans than each run does.
 
-use std::{cell::RefCell, future::Future, pin::Pin, rc::Rc};
+use std::{cell::RefCell, future::Future, pin::Pin, rc::Rc, time::Duration};
 
 use mainstay::{
     Error, Stack,
@@ -12,29 +16,36 @@ use mainstay::{
     time::Tick,
     timeout::{self, TimeoutLayer},
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::support::*;
 
-/// What the service does with one attempt: it takes so many milliseconds, and fails or not.
+/// Longer than there are calls, in milliseconds.
+const BEAT: u64 = 32;
+
+fn beats(n: u64) -> Duration {
+    ms(n * BEAT)
+}
+
+/// What the service does with one attempt: it takes so many beats, and fails or not.
 type Script = Vec<(u64, bool)>;
 
 #[derive(Debug, Clone)]
 struct Plan {
     script: Script,
-    // When each call begins, and after how many milliseconds its caller gives up.
+    // After how many beats each call begins, and after how many its caller gives up.
     calls: Vec<(u64, u64)>,
     limit: u32,
     queue: u32,
-    rate: u32,
+    rate: u64,
     attempts: u32,
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let attempt = (prop_oneof![Just(0_u64), 1_u64..150], any::<bool>());
-    let call = (0_u64..60, prop_oneof![Just(100_000_u64), 0_u64..400]);
-    let numbers = (1_u32..4, 0_u32..3, 5_u32..40, 1_u32..4);
+    let attempt = (0_u64..6, any::<bool>());
+    let call = (0_u64..30, prop_oneof![Just(100_000_u64), 0_u64..13]);
+    let numbers = (1_u32..4, 0_u32..3, 1_u64..5, 1_u32..4);
     (proptest::collection::vec(attempt, 1..12), proptest::collection::vec(call, 1..25), numbers).prop_map(
         |(script, calls, (limit, queue, rate, attempts))| Plan { script, calls, limit, queue, rate, attempts },
     )
@@ -52,17 +63,20 @@ struct Policies {
 impl Policies {
     fn new(plan: &Plan) -> Self {
         let retry = retry::Config::new().attempts(plan.attempts).jitter(retry::Jitter::None);
-        let breaker = breaker::Config::new().minimum_calls(4).open_for(ms(300)).probes(2);
+        let breaker = breaker::Config::new().minimum_calls(4).open_for(beats(10)).probes(2);
         Self {
-            rate: rate_limit::Handle::new("x", rate_limit::Config::per_second(plan.rate).max_wait(ms(30))),
-            timeout: timeout::Handle::new("x", ms(350)),
-            retry: retry::Handle::new("x", retry.backoff(retry::Backoff::fixed(ms(40)))),
+            rate: rate_limit::Handle::new(
+                "x",
+                rate_limit::Config::new(1, beats(plan.rate)).burst(3).max_wait(beats(2)),
+            ),
+            timeout: timeout::Handle::new("x", beats(11)),
+            retry: retry::Handle::new("x", retry.backoff(retry::Backoff::fixed(beats(1)))),
             breaker: breaker::Handle::new("x", breaker),
             bulkhead: bulkhead::Handle::new(
                 "x",
-                bulkhead::Config::new(plan.limit).max_queue(plan.queue).max_wait(ms(60)),
+                bulkhead::Config::new(plan.limit).max_queue(plan.queue).max_wait(beats(2)),
             ),
-            attempt: timeout::Handle::new("x", ms(100)),
+            attempt: timeout::Handle::new("x", beats(3)),
         }
     }
 
@@ -112,20 +126,45 @@ impl Policies {
     }
 }
 
+/// What happened and when: a call began or ended an attempt (which may be dropped), or ended.
+struct Diary {
+    start: Tick,
+    events: RefCell<Vec<(u64, u32, &'static str)>>,
+}
+
+impl Diary {
+    fn note(&self, call: u32, what: &'static str) {
+        self.events.borrow_mut().push((self.elapsed(), call, what));
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(Tick::now().since(self.start).as_millis()).unwrap()
+    }
+
+    /// Whether two calls did the same in the same millisecond, so that either may have been first.
+    fn has_a_meeting(&self) -> bool {
+        let events = self.events.borrow();
+        let meets = |(n, one): (usize, &(u64, u32, &str))| {
+            events[..n].iter().any(|other| other.0 == one.0 && other.1 != one.1 && other.2 == one.2)
+        };
+        events.iter().enumerate().any(meets)
+    }
+}
+
 /// Runs the calls of a plan through a service, and gives what each caller saw and when.
-async fn run<S>(plan: &Plan, service: S) -> Vec<String>
+async fn run<S>(plan: &Plan, diary: &Rc<Diary>, service: S) -> Vec<String>
 where
     S: Service<u32, Response = u32, Error = Error<Boom>> + Clone + 'static,
 {
-    let start = Tick::now();
     let seen = Rc::new(RefCell::new(Vec::new()));
     let local = tokio::task::LocalSet::new();
     for (n, (begin, patience)) in plan.calls.iter().copied().enumerate() {
-        let (service, seen) = (service.clone(), Rc::clone(&seen));
+        let (service, seen, diary) = (service.clone(), Rc::clone(&seen), Rc::clone(diary));
         local.spawn_local(async move {
-            tokio::time::sleep(ms(begin * n as u64)).await;
-            let answer = tokio::time::timeout(ms(patience), service.oneshot(n as u32)).await;
-            seen.borrow_mut().push(format!("{n} {answer:?} {:?}", Tick::now().since(start)));
+            tokio::time::sleep(beats(begin) + ms(n as u64)).await;
+            let answer = tokio::time::timeout(beats(patience), service.oneshot(n as u32)).await;
+            diary.note(n as u32, "ended");
+            seen.borrow_mut().push(format!("{n} {answer:?} {}", diary.elapsed()));
         });
     }
     local.await;
@@ -134,55 +173,74 @@ where
 
 type Attempt = Pin<Box<dyn Future<Output = Result<u32, Error<Boom>>>>>;
 
-/// A service that goes through the script, again and again.
+/// A service that goes through the script, again and again. It answers when it is the beat of the call.
 fn scripted(
     script: &Script,
+    diary: &Rc<Diary>,
 ) -> impl Service<u32, Response = u32, Error = Error<Boom>, Future = Attempt> + Clone + use<> {
-    let (script, calls) = (script.clone(), Rc::new(RefCell::new(0)));
+    struct Ends(Rc<Diary>, u32);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.note(self.1, "ended");
+        }
+    }
+    let (script, calls, diary) = (script.clone(), Rc::new(RefCell::new(0)), Rc::clone(diary));
     service_fn(move |n: u32| {
         let (takes, fails) = script[*calls.borrow() % script.len()];
         *calls.borrow_mut() += 1;
+        diary.note(n, "began");
+        let ends = Ends(Rc::clone(&diary), n);
+        let late = (diary.elapsed() + BEAT - u64::from(n)) % BEAT;
         Box::pin(async move {
+            let _ends = ends;
             if takes > 0 {
-                tokio::time::sleep(ms(takes)).await;
+                tokio::time::sleep(beats(takes) - ms(late)).await;
             }
             if fails { Err(Error::Inner(Boom)) } else { Ok(n) }
         }) as Attempt
     })
 }
 
-/// What one side saw, and what its policies know in the end.
-fn outcome(plan: &Plan, as_one: bool) -> (Vec<String>, String) {
+/// What one side saw, and what its policies know in the end; nothing when it may be otherwise another time.
+fn outcome(plan: &Plan, as_one: bool) -> Option<(Vec<String>, String)> {
     let paused = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     paused.block_on(async {
-        let policies = Policies::new(plan);
+        let diary = Rc::new(Diary { start: Tick::now(), events: RefCell::default() });
+        let (policies, service) = (Policies::new(plan), scripted(&plan.script, &diary));
         let seen = if as_one {
-            run(plan, policies.as_stack().service(scripted(&plan.script))).await
+            run(plan, &diary, policies.as_stack().service(service)).await
         } else {
-            run(plan, policies.as_layers(scripted(&plan.script))).await
+            run(plan, &diary, policies.as_layers(service)).await
         };
-        (seen, policies.known(as_one))
+        (!diary.has_a_meeting()).then(|| (seen, policies.known(as_one)))
     })
 }
 
-fn compare(plan: &Plan) {
-    let (fused, layered) = (outcome(plan, true), outcome(plan, false));
+/// Whether there was something to compare.
+fn compare(plan: &Plan) -> bool {
+    let (Some(fused), Some(layered)) = (outcome(plan, true), outcome(plan, false)) else { return false };
     for (fused, layered) in fused.0.iter().zip(&layered.0) {
         assert_eq!(fused, layered);
     }
     assert_eq!((fused.0.len(), fused.1), (layered.0.len(), layered.1));
+    true
 }
 
-/// `MODEL_CASES=20000 cargo test --test it layers` runs it for longer.
-fn cases() -> u32 {
-    std::env::var("MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200)
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: number("MODEL_CASES", 200) as u32,
+        rng_seed: RngSeed::Fixed(number("MODEL_SEED", 1)),
+        max_global_rejects: 1_000_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_stack_does_what_its_policies_do_as_layers(plan in plan()) {
-        compare(&plan);
+        prop_assume!(compare(&plan));
     }
 }
