@@ -41,7 +41,7 @@ pub use queue::{Entry, PairWait, Queue};
 pub use queued::{Queued, QueuedFuture, QueuedLayer};
 pub use service::Admission;
 
-pub(crate) use guard::{Admitted, Parts, verdict};
+pub(crate) use guard::{Admitted, Parts, drive};
 pub(crate) use policy::Sealed;
 pub(crate) use service::Front;
 

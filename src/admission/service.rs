@@ -121,10 +121,12 @@ impl<P: Policy, C> Front<P, C> {
         }
     }
 
-    /// Lets a call in, or queues it. The service behind this is asked whether it is ready if it was not asked before.
+    /// Lets a call in, or queues it, as `enter` says. The service behind this is asked whether it is ready if it was not
+    /// asked before.
     pub(crate) fn enter<E: CarryRejection>(
         &mut self,
         mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+        enter: impl FnOnce(&P, &mut Moment) -> Result<Entry<P::Permit, P::Wait>, Rejection>,
     ) -> Result<Entered<P, C>, Rejection>
     where
         P: Queue,
@@ -132,7 +134,7 @@ impl<P: Policy, C> Front<P, C> {
         self.count_call();
         let asked = !std::mem::take(&mut self.shut);
         let parts = Arc::clone(&self.parts);
-        match parts.policy.enter(&mut Moment::new())? {
+        match enter(&parts.policy, &mut Moment::new())? {
             Entry::Admitted(permit) => {
                 let admitted = Admitted::with(parts, permit);
                 let admitted = if asked { admitted } else { self.make_ready(admitted, inner)? };
@@ -146,16 +148,19 @@ impl<P: Policy, C> Front<P, C> {
         }
     }
 
-    /// Lets a call in. The service behind this is asked whether it is ready if it was not asked before.
+    /// Lets a call in, as `admit` says. The service behind this is asked whether it is ready if it was not asked before.
     #[inline]
     pub(crate) fn admit<E: CarryRejection>(
         &mut self,
         inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+        admit: impl FnOnce(&P, &mut Moment) -> Result<P::Permit, Rejection>,
     ) -> Result<Running<P, C>, Rejection> {
         self.count_call();
         let mut now = Moment::new();
         let asked = !std::mem::take(&mut self.shut);
-        let admitted = Admitted::admit(Arc::clone(&self.parts), &mut now)?;
+        let parts = Arc::clone(&self.parts);
+        let permit = admit(&parts.policy, &mut now)?;
+        let admitted = Admitted::with(parts, permit);
         if asked { Ok(admitted) } else { self.make_ready(admitted, inner) }
     }
 
@@ -220,6 +225,27 @@ impl<S, P: Policy, C> Admission<S, P, C> {
     pub fn into_inner(self) -> S {
         self.inner
     }
+
+    /// Calls the service if `admit` lets the call in, for a policy that has more than one way.
+    #[inline]
+    pub(crate) fn call_by<Req>(
+        &mut self,
+        request: Req,
+        admit: impl FnOnce(&P, &mut Moment) -> Result<P::Permit, Rejection>,
+    ) -> ResponseFuture<S::Future, P, C>
+    where
+        S: Service<Req>,
+        S::Error: CarryRejection,
+    {
+        let inner = &mut self.inner;
+        match self.front.admit(|cx| inner.poll_ready(cx), admit) {
+            Ok(mut admitted) => {
+                let future = admitted.guard(|| inner.call(request));
+                ResponseFuture::running(future, admitted)
+            }
+            Err(rejection) => ResponseFuture::rejected(rejection),
+        }
+    }
 }
 
 impl<S, P, C, Req> Service<Req> for Admission<S, P, C>
@@ -241,14 +267,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let inner = &mut self.inner;
-        match self.front.admit(|cx| inner.poll_ready(cx)) {
-            Ok(mut admitted) => {
-                let future = admitted.guard(|| inner.call(request));
-                ResponseFuture::running(future, admitted)
-            }
-            Err(rejection) => ResponseFuture::rejected(rejection),
-        }
+        self.call_by(request, P::admit)
     }
 }
 
