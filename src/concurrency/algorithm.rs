@@ -54,7 +54,8 @@ impl Sample {
     /// knows how the service would bear more.
     #[must_use]
     pub fn is_idle(&self, limit: f64) -> bool {
-        f64::from(self.in_flight) * 2.0 < limit
+        // Calls are compared with whole limits.
+        f64::from(self.in_flight) * 2.0 < limit.floor()
     }
 }
 

@@ -194,11 +194,13 @@ impl Core {
     /// Gives the place back, and learns from the end of the call if that says something about capacity.
     #[inline]
     pub(super) fn settle(&self, ticket: &Ticket, verdict: Verdict, now: &mut Moment) {
-        self.in_flight.fetch_sub(1, Release);
+        // The most it saw: those that ran when it began, and those that came since.
+        let in_flight = self.in_flight.fetch_sub(1, Release).max(ticket.in_flight);
+        let end = Ticket { in_flight, ..*ticket };
         match verdict {
-            Verdict::Success => self.note(ticket, Some(now.tick().nanos_since(ticket.began)), now),
+            Verdict::Success => self.note(&end, Some(now.tick().nanos_since(ticket.began)), now),
             Verdict::Failure { retry_after } if retry_after.is_some() || self.is_drop(ticket, now) => {
-                self.note(ticket, None, now);
+                self.note(&end, None, now);
             }
             Verdict::Failure { .. }
             | Verdict::Ignored
@@ -294,16 +296,13 @@ impl Core {
         Some(Question { algorithm, generation: learner.generation, limit: learner.limit, sample })
     }
 
-    /// The window has not enough calls yet.
+    /// The window has not enough calls yet. The next call looks again: where calls are that rare, it may.
     fn go_on(&self, learner: &mut Learner, now: Tick) {
-        if learner.measures.is_some() {
-            return;
-        }
-        if now.since(learner.opened) > learner.config.window.saturating_mul(TOO_OLD) {
+        let too_old = now.since(learner.opened) > learner.config.window.saturating_mul(TOO_OLD);
+        if too_old && learner.measures.is_none() {
             self.forget();
-            learner.opened = now;
+            self.begin(learner, now);
         }
-        self.due.store((now + learner.config.window).as_nanos(), Relaxed);
     }
 
     fn forget(&self) {
