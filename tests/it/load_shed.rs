@@ -1,7 +1,7 @@
 //! Load shedding: the three triggers, priorities, what is not ready, and what is left after cancellation.
 
 use std::{
-    future::{pending, poll_fn, ready},
+    future::{Future, pending, poll_fn, ready},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst},
@@ -680,20 +680,40 @@ async fn a_call_for_which_the_service_is_not_ready_is_shed_and_no_clone_is_left_
 
 #[tokio::test(start_paused = true)]
 async fn a_spent_cooperative_budget_is_no_overload() {
+    /// Takes part in tokio's cooperative scheduling, as everything does that waits for something of tokio.
+    #[derive(Clone)]
+    struct Cooperative(Arc<tokio::sync::Semaphore>);
+
+    impl Service<u32> for Cooperative {
+        type Response = u32;
+        type Error = Error<Boom>;
+        type Future = std::future::Ready<Answer>;
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<Boom>>> {
+            std::pin::pin!(self.0.acquire()).poll(cx).map(|_| Ok(()))
+        }
+
+        fn call(&mut self, n: u32) -> Self::Future {
+            ready(Ok(n))
+        }
+    }
+
     let shedder = Handle::new("x", Config::new());
-    let mut service = limited(&shedder);
+    let inner = Cooperative(Arc::new(tokio::sync::Semaphore::new(10)));
+    let mut service = ShedUnreadyLayer::new(shedder.clone()).layer(inner.clone());
+    let mut bare = inner;
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     (0..1_000).for_each(|n| tell.send(n).unwrap());
     // In one and the same poll: all of the budget is spent, and then the service is called.
     let call = poll_fn(|cx| {
         while told.poll_recv(cx).is_ready() {}
         assert!(told.len() > 500, "the budget ended the reading");
-        assert!(service.poll_ready(cx).is_ready());
+        assert!(bare.poll_ready(cx).is_pending(), "by itself it seems not to be ready");
+        assert!(Service::<u32>::poll_ready(&mut service, cx).is_ready());
         Poll::Ready(service.call(1))
     });
     let call = call.await;
-    assert_eq!(call.await.unwrap(), 1);
-    assert_eq!(shed(&shedder), (0, 0, 0, 0));
+    assert_eq!((call.await, shed(&shedder)), (Ok(1), (0, 0, 0, 0)));
 }
 
 #[tokio::test(start_paused = true)]
