@@ -37,6 +37,8 @@
 //! |---|---|
 //! | the circuit breaker: when to use it, how it decides, all its settings | [`breaker`] |
 //! | limits on the number of calls at a time | [`bulkhead`] |
+//! | limits that find the right number themselves | [`concurrency`] |
+//! | turning calls away early when there are too many | [`load_shed`] |
 //! | limits on the number of calls in a time | [`rate_limit`] |
 //! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
@@ -83,12 +85,14 @@ pub mod admission;
 pub mod breaker;
 mod budget;
 pub mod bulkhead;
+pub mod concurrency;
 mod deadline;
 mod error;
 pub mod fallback;
 #[cfg(feature = "http")]
 pub mod http;
 mod lanes;
+pub mod load_shed;
 mod name;
 pub mod observe;
 mod outcome;
@@ -108,8 +112,8 @@ pub mod window;
 pub use deadline::{Deadline, DeadlineOf, NoDeadline, deadline_fn};
 pub use error::{BoxError, CarryRejection, Error, Reason, Rejection};
 pub use name::Name;
-pub use outcome::{Classify, OnError, Outcome, classify_error, classify_fn};
-pub use priority::Priority;
+pub use outcome::{Classify, OnError, OnOverload, Outcome, classify_error, classify_fn};
+pub use priority::{Priority, PriorityOf, priority_fn};
 pub use settings::ConfigError;
 pub use stack::Stack;
 

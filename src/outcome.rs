@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::CarryRejection;
+use crate::error::{CarryRejection, Reason, Rejection};
 
 /// What a call says about the service behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -85,5 +85,36 @@ pub fn classify_error<E: CarryRejection>(error: &E) -> Outcome {
     match error.rejection() {
         Some(rejection) if !rejection.reason().blames_service() => Outcome::Ignored,
         _ => Outcome::Failure,
+    }
+}
+
+/// The classifier of those who ask about capacity only: a time-out, a full bulkhead and shed load are failures, every
+/// other error is ignored. For policies that let fewer calls in when a service fails, where an error says nothing about
+/// how busy the service is.
+///
+/// ```
+/// use mainstay::{Classify, Error, Name, OnOverload, Outcome, Reason, Rejection};
+///
+/// type Answer = Result<(), Error<std::io::Error>>;
+/// let rejected = |reason| Answer::Err(Error::Rejected(Rejection::new(reason, Name::new("search").unwrap())));
+/// assert_eq!(OnOverload.classify(rejected(Reason::TimedOut).as_ref()), Outcome::Failure);
+/// assert_eq!(OnOverload.classify(rejected(Reason::CircuitOpen).as_ref()), Outcome::Ignored);
+/// let failed = Answer::Err(Error::Inner(std::io::Error::other("no such row")));
+/// assert_eq!(OnOverload.classify(failed.as_ref()), Outcome::Ignored);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnOverload;
+
+impl<T, E: CarryRejection> Classify<T, E> for OnOverload {
+    fn classify(&self, result: Result<&T, &E>) -> Outcome {
+        let Err(error) = result else { return Outcome::Success };
+        match error.rejection().map(Rejection::reason) {
+            Some(Reason::TimedOut | Reason::Overloaded | Reason::BulkheadFull) => Outcome::Failure,
+            _ => Outcome::Ignored,
+        }
+    }
+
+    fn retry_after(&self, result: Result<&T, &E>) -> Option<Duration> {
+        OnError.retry_after(result)
     }
 }

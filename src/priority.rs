@@ -14,3 +14,22 @@ pub enum Priority {
     /// Served first, turned away last; may take what is kept in reserve.
     High,
 }
+
+/// Knows how much a request matters.
+///
+/// A closure does, through [`priority_fn`].
+pub trait PriorityOf<Req> {
+    /// The priority; none for that of the policy's handle.
+    fn priority(&self, request: &Req) -> Option<Priority>;
+}
+
+impl<Req, F: Fn(&Req) -> Option<Priority>> PriorityOf<Req> for F {
+    fn priority(&self, request: &Req) -> Option<Priority> {
+        self(request)
+    }
+}
+
+/// Gives a closure the signature that [`PriorityOf`] needs, so that the compiler need not be told it.
+pub fn priority_fn<Req, F: Fn(&Req) -> Option<Priority>>(priority: F) -> F {
+    priority
+}

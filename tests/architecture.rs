@@ -30,7 +30,7 @@ const FLOORS: [(&str, &[&str]); 6] = [
 ];
 
 /// Names that `lib.rs` exports at the root, with the room they live in.
-const ROOT: [(&str, &str); 18] = [
+const ROOT: [(&str, &str); 21] = [
     ("Deadline", "deadline"),
     ("DeadlineOf", "deadline"),
     ("NoDeadline", "deadline"),
@@ -43,10 +43,13 @@ const ROOT: [(&str, &str); 18] = [
     ("Name", "name"),
     ("Classify", "outcome"),
     ("OnError", "outcome"),
+    ("OnOverload", "outcome"),
     ("Outcome", "outcome"),
     ("classify_error", "outcome"),
     ("classify_fn", "outcome"),
     ("Priority", "priority"),
+    ("PriorityOf", "priority"),
+    ("priority_fn", "priority"),
     ("Stack", "stack"),
     ("ConfigError", "settings"),
 ];

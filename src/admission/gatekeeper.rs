@@ -85,19 +85,20 @@ impl<P: Policy> Gatekeeper<P> {
         }
     }
 
-    /// Lets a call in, or queues it. The service is asked whether it is ready if it was not asked before.
+    /// Lets a call in, or queues it, as `enter` says. The service is asked whether it is ready if it was not asked
+    /// before.
     #[inline]
     pub(crate) fn enter<H: Holds<Policy = P>, E: CarryRejection>(
         &mut self,
         holder: H,
-        now: &mut Moment,
         mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+        enter: impl FnOnce(&P) -> Result<Entry<P::Permit, P::Wait>, Rejection>,
     ) -> Result<Entered<H>, Rejection>
     where
         P: Queue,
     {
         let asked = !std::mem::take(&mut self.shut);
-        match holder.policy().enter(now)? {
+        match enter(holder.policy())? {
             Entry::Admitted(permit) => {
                 let admitted = Admitted::with(holder, permit);
                 Ok(Entered::Admitted(if asked { admitted } else { make_ready(admitted, inner)? }))
@@ -110,16 +111,17 @@ impl<P: Policy> Gatekeeper<P> {
         }
     }
 
-    /// Lets a call in. The service is asked whether it is ready if it was not asked before.
+    /// Lets a call in, as `admit` says. The service is asked whether it is ready if it was not asked before.
     #[inline]
     pub(crate) fn admit<H: Holds<Policy = P>, E: CarryRejection>(
         &mut self,
         holder: H,
-        now: &mut Moment,
         inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+        admit: impl FnOnce(&P) -> Result<P::Permit, Rejection>,
     ) -> Result<Admitted<H>, Rejection> {
         let asked = !std::mem::take(&mut self.shut);
-        let admitted = Admitted::admit(holder, now)?;
+        let permit = admit(holder.policy())?;
+        let admitted = Admitted::with(holder, permit);
         if asked { Ok(admitted) } else { make_ready(admitted, inner) }
     }
 }

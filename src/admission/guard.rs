@@ -1,6 +1,8 @@
 use std::{
     fmt,
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
 };
 
@@ -165,6 +167,18 @@ pub(crate) fn verdict<T, E, C: Classify<T, E>>(classify: &C, result: Result<&T, 
         tracing::error!("a classifier panicked; the call counts as a failure");
         Verdict::Failure { retry_after: None }
     })
+}
+
+/// Runs a future that was let in, to its settlement.
+pub(crate) async fn drive<P: Policy, T, E>(
+    mut admitted: Admitted<&P>,
+    classify: &impl Classify<T, E>,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let mut future = pin!(future);
+    let result = std::future::poll_fn(|cx| admitted.guard(|| future.as_mut().poll(cx))).await;
+    admitted.settle(verdict(classify, result.as_ref()));
+    result
 }
 
 impl<H: Holds> Drop for Admitted<H> {

@@ -10,9 +10,10 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
-    admission::{AdmissionLayer, Entered, Front, InQueue, Parts, Policy, Queue, Running},
+    admission::{AdmissionLayer, Entered, Entry, Front, InQueue, Parts, Policy, Queue, Running},
     error::{CarryRejection, Rejection},
     outcome::{Classify, OnError},
+    time::Moment,
 };
 
 impl<P: Policy, C> AdmissionLayer<P, C> {
@@ -72,8 +73,24 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
+        self.call_by(request, P::enter)
+    }
+}
+
+impl<S, P: Policy, C> Queued<S, P, C> {
+    /// Calls the service if `enter` lets the call in, or has it wait, for a policy that has more than one way.
+    pub(crate) fn call_by<Req>(
+        &mut self,
+        request: Req,
+        enter: impl FnOnce(&P, &mut Moment) -> Result<Entry<P::Permit, P::Wait>, Rejection>,
+    ) -> QueuedFuture<S, Req, P, C>
+    where
+        S: Service<Req> + Clone,
+        S::Error: CarryRejection,
+        P: Queue,
+    {
         let inner = &mut self.inner;
-        let state = match self.front.enter(|cx| inner.poll_ready(cx)) {
+        let state = match self.front.enter(|cx| inner.poll_ready(cx), enter) {
             Ok(Entered::Admitted(mut call)) => {
                 let inner = &mut self.inner;
                 State::Called { future: call.guard(|| inner.call(request)), call }

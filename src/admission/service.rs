@@ -7,7 +7,7 @@ use std::{
 use tower::Service;
 
 use crate::{
-    admission::{Entered, Gatekeeper, Parts, Policy, Queue, ResponseFuture, Running},
+    admission::{Entered, Entry, Gatekeeper, Parts, Policy, Queue, ResponseFuture, Running},
     error::{CarryRejection, Rejection},
     outcome::{Classify, OnError},
     own::Own,
@@ -47,24 +47,28 @@ impl<P: Policy, C> Front<P, C> {
         self.gate.poll_ready(&self.parts.policy, cx, inner)
     }
 
-    /// Lets a call in, or queues it. The service behind this is asked whether it is ready if it was not asked before.
+    /// Lets a call in, or queues it, as `enter` says. The service behind this is asked whether it is ready if it was
+    /// not asked before.
     pub(crate) fn enter<E: CarryRejection>(
         &mut self,
         inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+        enter: impl FnOnce(&P, &mut Moment) -> Result<Entry<P::Permit, P::Wait>, Rejection>,
     ) -> Result<Entered<Arc<Parts<P, C>>>, Rejection>
     where
         P: Queue,
     {
-        self.gate.enter(self.parts.of_call(), &mut Moment::new(), inner)
+        self.gate.enter(self.parts.of_call(), inner, |policy| enter(policy, &mut Moment::new()))
     }
 
-    /// Lets a call in. The service behind this is asked whether it is ready if it was not asked before.
+    /// Lets a call in, as `admit` says. The service behind this is asked whether it is ready if it was not asked
+    /// before.
     #[inline]
     pub(crate) fn admit<E: CarryRejection>(
         &mut self,
         inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+        admit: impl FnOnce(&P, &mut Moment) -> Result<P::Permit, Rejection>,
     ) -> Result<Running<P, C>, Rejection> {
-        self.gate.admit(self.parts.of_call(), &mut Moment::new(), inner)
+        self.gate.admit(self.parts.of_call(), inner, |policy| admit(policy, &mut Moment::new()))
     }
 }
 
@@ -108,6 +112,27 @@ impl<S, P: Policy, C> Admission<S, P, C> {
     pub fn into_inner(self) -> S {
         self.inner
     }
+
+    /// Calls the service if `admit` lets the call in, for a policy that has more than one way.
+    #[inline]
+    pub(crate) fn call_by<Req>(
+        &mut self,
+        request: Req,
+        admit: impl FnOnce(&P, &mut Moment) -> Result<P::Permit, Rejection>,
+    ) -> ResponseFuture<S::Future, P, C>
+    where
+        S: Service<Req>,
+        S::Error: CarryRejection,
+    {
+        let inner = &mut self.inner;
+        match self.front.admit(|cx| inner.poll_ready(cx), admit) {
+            Ok(mut admitted) => {
+                let future = admitted.guard(|| inner.call(request));
+                ResponseFuture::running(future, admitted)
+            }
+            Err(rejection) => ResponseFuture::rejected(rejection),
+        }
+    }
 }
 
 impl<S, P, C, Req> Service<Req> for Admission<S, P, C>
@@ -129,14 +154,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let inner = &mut self.inner;
-        match self.front.admit(|cx| inner.poll_ready(cx)) {
-            Ok(mut admitted) => {
-                let future = admitted.guard(|| inner.call(request));
-                ResponseFuture::running(future, admitted)
-            }
-            Err(rejection) => ResponseFuture::rejected(rejection),
-        }
+        self.call_by(request, P::admit)
     }
 }
 

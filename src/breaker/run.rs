@@ -1,7 +1,7 @@
-use std::{future::Future, pin::pin};
+use std::future::Future;
 
 use crate::{
-    admission::{Admitted, verdict},
+    admission::{Admitted, drive},
     breaker::Handle,
     error::{CarryRejection, Error, Rejection},
     outcome::{Classify, OnError},
@@ -92,16 +92,4 @@ impl Handle {
             Err(Error::Rejected(rejection)) => fallback(rejection).await,
         }
     }
-}
-
-/// Runs a call that was let in, to its settlement.
-async fn drive<T, E>(
-    mut admitted: Admitted<&Handle>,
-    classify: &impl Classify<T, E>,
-    future: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    let mut future = pin!(future);
-    let result = std::future::poll_fn(|cx| admitted.guard(|| future.as_mut().poll(cx))).await;
-    admitted.settle(verdict(classify, result.as_ref()));
-    result
 }

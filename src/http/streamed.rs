@@ -89,7 +89,7 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let inner = &mut self.inner;
-        let state = match self.front.admit(|cx| inner.poll_ready(cx)) {
+        let state = match self.front.admit(|cx| inner.poll_ready(cx), P::admit) {
             Ok(mut call) => State::Called { future: call.guard(|| inner.call(request)), call: Some(call) },
             Err(rejection) => State::Rejected { rejection: Some(rejection) },
         };

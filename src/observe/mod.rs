@@ -34,3 +34,4 @@ pub use snapshot::{LastTransition, Snapshot};
 
 pub(crate) use meter::{Meter, Tally};
 pub(crate) use sink::Sink;
+pub(crate) use snapshot::optional_millis;

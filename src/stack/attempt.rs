@@ -60,7 +60,7 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
         S: Clone,
         S::Error: CarryRejection,
     {
-        let state = match gate.enter(&policies.inner, now, |cx| service.poll_ready(cx)) {
+        let state = match gate.enter(&policies.inner, |cx| service.poll_ready(cx), |inner| inner.enter(now)) {
             Ok(Entered::Admitted(mut admitted)) => {
                 let future = admitted.guard(|| service.call(request));
                 State::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }

@@ -1,8 +1,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    breaker, bulkhead,
+    breaker, bulkhead, concurrency,
     fallback::{self, NoFallback},
+    load_shed,
     name::Name,
     outcome::OnError,
     rate_limit,
@@ -55,10 +56,12 @@ pub struct StackBuilder<C = Classified<OnError>, F = NoFallback, R = Once> {
 
 #[derive(Debug, Default)]
 struct Given {
+    load_shed: Option<Part<load_shed::Config, load_shed::Handle>>,
     rate_limit: Option<Part<rate_limit::Config, rate_limit::Handle>>,
     timeout: Option<Part<Duration, timeout::Handle>>,
     retry: Option<Part<retry::Config, retry::Handle>>,
     breaker: Option<Part<breaker::Config, breaker::Handle>>,
+    concurrency: Option<Part<concurrency::Config, concurrency::Handle>>,
     bulkhead: Option<Part<bulkhead::Config, bulkhead::Handle>>,
     attempt_timeout: Option<Part<Duration, timeout::Handle>>,
 }
@@ -80,10 +83,12 @@ impl Config {
     /// again. They are cloned if nothing else is said.
     pub fn builder(self, name: &str) -> StackBuilder<Classified<OnError>, NoFallback, Cloned> {
         let given = Given {
+            load_shed: self.load_shed.map(Part::Config),
             rate_limit: self.rate_limit.map(Part::Config),
             timeout: self.timeout.map(Part::Config),
             retry: self.retry.map(Part::Config),
             breaker: self.breaker.map(Part::Config),
+            concurrency: self.concurrency.map(Part::Config),
             bulkhead: self.bulkhead.map(Part::Config),
             attempt_timeout: self.attempt_timeout.map(Part::Config),
         };
@@ -92,6 +97,12 @@ impl Config {
 }
 
 impl<C, F, R> StackBuilder<C, F, R> {
+    /// Turns calls away early when there are too many. Calls wait in its queue, if it has one.
+    pub fn load_shed(mut self, load_shed: impl Into<Part<load_shed::Config, load_shed::Handle>>) -> Self {
+        self.given.load_shed = Some(load_shed.into());
+        self
+    }
+
     /// Limits how many calls are made in a time. Calls wait for their turn within the limit's
     /// [`max_wait`](rate_limit::Config::max_wait).
     pub fn rate_limit(mut self, limit: impl Into<Part<rate_limit::Config, rate_limit::Handle>>) -> Self {
@@ -117,6 +128,12 @@ impl<C, F, R> StackBuilder<C, F, R> {
     /// Leaves a service alone that fails.
     pub fn breaker(mut self, breaker: impl Into<Part<breaker::Config, breaker::Handle>>) -> Self {
         self.given.breaker = Some(breaker.into());
+        self
+    }
+
+    /// Limits how many attempts run at a time to what the service is found to bear.
+    pub fn concurrency(mut self, limit: impl Into<Part<concurrency::Config, concurrency::Handle>>) -> Self {
+        self.given.concurrency = Some(limit.into());
         self
     }
 
@@ -227,10 +244,12 @@ impl<C, Q, F, R> StackBuilder<Judges<C, Q>, F, R> {
 impl Given {
     fn check(&self) -> Result<(), ConfigError> {
         let config = Config {
+            load_shed: self.load_shed.as_ref().and_then(Part::config).copied(),
             rate_limit: self.rate_limit.as_ref().and_then(Part::config).copied(),
             timeout: self.timeout.as_ref().and_then(Part::config).copied(),
             retry: self.retry.as_ref().and_then(Part::config).cloned(),
             breaker: self.breaker.as_ref().and_then(Part::config).cloned(),
+            concurrency: self.concurrency.as_ref().and_then(Part::config).cloned(),
             bulkhead: self.bulkhead.as_ref().and_then(Part::config).cloned(),
             attempt_timeout: self.attempt_timeout.as_ref().and_then(Part::config).copied(),
         };
@@ -239,14 +258,16 @@ impl Given {
 
     fn policies(self, name: Name) -> Result<Policies, ConfigError> {
         let of = name.as_str();
+        let load_shed = Part::all(self.load_shed, |config| load_shed::Handle::try_new(of, config))?;
         let rate_limit = Part::all(self.rate_limit, |config| rate_limit::Handle::try_new(of, config))?;
         let timeout = Part::all(self.timeout, |limit| timeout::Handle::try_new(of, limit))?;
         let retry = Part::all(self.retry, |config| retry::Handle::try_new(of, config))?;
         let breaker = Part::all(self.breaker, |config| breaker::Handle::try_new(of, config))?;
+        let concurrency = Part::all(self.concurrency, |config| concurrency::Handle::try_new(of, config))?;
         let bulkhead = Part::all(self.bulkhead, |config| bulkhead::Handle::try_new(of, config))?;
         let attempt_timeout = Part::all(self.attempt_timeout, |limit| timeout::Handle::try_new(of, limit))?;
         let fallback = fallback::Handle::try_new(of)?;
-        let (outer, inner) = (rate_limit, (breaker, bulkhead));
+        let (outer, inner) = ((load_shed, rate_limit), (breaker, (concurrency, bulkhead)));
         Ok(Policies { name, fallback, outer, timeout, retry, inner, attempt_timeout })
     }
 }

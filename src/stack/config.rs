@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    breaker, bulkhead, rate_limit, retry,
+    breaker, bulkhead, concurrency, load_shed, rate_limit, retry,
     settings::{Checks, ConfigError},
     stack::raw::Raw,
 };
@@ -48,6 +48,8 @@ use crate::{
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "Raw", into = "Raw")]
 pub struct Config {
+    /// Turns calls away early when there are too many.
+    pub load_shed: Option<load_shed::Config>,
     /// Limits how many calls are made in a time.
     pub rate_limit: Option<rate_limit::Config>,
     /// Cuts off a call with all its attempts and the waits between them. From 1 ms to a year.
@@ -56,6 +58,8 @@ pub struct Config {
     pub retry: Option<retry::Config>,
     /// Leaves a service alone that fails.
     pub breaker: Option<breaker::Config>,
+    /// Limits how many attempts run at a time, to what the service is found to bear.
+    pub concurrency: Option<concurrency::Config>,
     /// Limits how many attempts run at a time.
     pub bulkhead: Option<bulkhead::Config>,
     /// Cuts off a single attempt. From 1 ms to a year, no longer than `timeout`.
@@ -132,9 +136,11 @@ impl Config {
         self.timeout.iter().for_each(|limit| checks.duration("timeout", *limit));
         self.attempt_timeout.iter().for_each(|limit| checks.duration("attempt_timeout", *limit));
         checks.at_most("attempt_timeout", self.attempt_timeout, "timeout", self.timeout);
+        checks.section("load_shed", self.load_shed.as_ref().map(load_shed::Config::check));
         checks.section("rate_limit", self.rate_limit.as_ref().map(rate_limit::Config::check));
         checks.section("retry", self.retry.as_ref().map(retry::Config::check));
         checks.section("breaker", self.breaker.as_ref().map(breaker::Config::check));
+        checks.section("concurrency", self.concurrency.as_ref().map(concurrency::Config::check));
         checks.section("bulkhead", self.bulkhead.as_ref().map(bulkhead::Config::check));
         checks.finish()
     }

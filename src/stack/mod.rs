@@ -12,11 +12,11 @@
 //! | | policy | why here |
 //! |---|---|---|
 //! | 1 | [fallback](crate::fallback) | answers whatever went wrong further in |
-//! | 2 | [rate limit](crate::rate_limit) | what is turned away costs nothing more |
+//! | 2 | [load shed](crate::load_shed), [rate limit](crate::rate_limit) | what is turned away costs nothing more |
 //! | 3 | [timeout](crate::timeout) of the call | the caller waits so long for all attempts together |
 //! | 4 | [retry](crate::retry) | each attempt passes all that follows |
 //! | 5 | [breaker](crate::breaker) | counts every attempt, and refuses the next when the service is down |
-//! | 6 | [bulkhead](crate::bulkhead) | no place is held while a retry waits |
+//! | 6 | [concurrency](crate::concurrency), [bulkhead](crate::bulkhead) | no place is held while a retry waits |
 //! | 7 | [timeout](crate::timeout) of an attempt | what it cuts off is a failure to the breaker |
 //!
 //! The wait for a place in a bulkhead's queue, or for a turn of the rate limit, is bounded by their own settings; the

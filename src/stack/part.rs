@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{breaker, bulkhead, rate_limit, retry, timeout};
+use crate::{breaker, bulkhead, concurrency, load_shed, rate_limit, retry, timeout};
 
 /// A policy of a stack: its settings, or a handle that exists already.
 #[derive(Debug, Clone)]
@@ -46,9 +46,11 @@ macro_rules! parts {
 }
 
 parts! {
+    load_shed::Config => load_shed::Handle,
     rate_limit::Config => rate_limit::Handle,
     Duration => timeout::Handle,
     retry::Config => retry::Handle,
     breaker::Config => breaker::Handle,
+    concurrency::Config => concurrency::Handle,
     bulkhead::Config => bulkhead::Handle,
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::{breaker, bulkhead, fallback, name::Name, own::Fork, rate_limit, retry, timeout};
+use crate::{breaker, bulkhead, concurrency, fallback, load_shed, name::Name, own::Fork, rate_limit, retry, timeout};
 
 /// What lets a call in before anything else.
-pub(super) type Outer = Option<rate_limit::Handle>;
+pub(super) type Outer = (Option<load_shed::Handle>, Option<rate_limit::Handle>);
 
 /// What lets each attempt in.
-pub(super) type Inner = (Option<breaker::Handle>, Option<bulkhead::Handle>);
+pub(super) type Inner = (Option<breaker::Handle>, (Option<concurrency::Handle>, Option<bulkhead::Handle>));
 
 /// The policies of a stack, outside in. Any of them may be absent.
 #[derive(Debug, Clone)]

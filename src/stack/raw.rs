@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    breaker, bulkhead, rate_limit, retry,
+    breaker, bulkhead, concurrency, load_shed, rate_limit, retry,
     settings::{ConfigError, Span},
     stack::config::Config,
 };
@@ -21,11 +21,15 @@ pub(super) struct Raw {
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt_timeout: Option<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    load_shed: Option<load_shed::Raw>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<rate_limit::Raw>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<retry::Raw>,
     #[serde(skip_serializing_if = "Option::is_none")]
     breaker: Option<breaker::Raw>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<concurrency::Raw>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bulkhead: Option<bulkhead::Raw>,
 }
@@ -53,9 +57,11 @@ impl TryFrom<Raw> for Config {
         let mut problems = Vec::new();
         read_span(&mut config.timeout, "timeout", raw.timeout, &mut problems);
         read_span(&mut config.attempt_timeout, "attempt_timeout", raw.attempt_timeout, &mut problems);
+        read(&mut config.load_shed, "load_shed", raw.load_shed, &mut problems);
         read(&mut config.rate_limit, "rate_limit", raw.rate_limit, &mut problems);
         read(&mut config.retry, "retry", raw.retry, &mut problems);
         read(&mut config.breaker, "breaker", raw.breaker, &mut problems);
+        read(&mut config.concurrency, "concurrency", raw.concurrency, &mut problems);
         read(&mut config.bulkhead, "bulkhead", raw.bulkhead, &mut problems);
         problems.splice(0..0, config.check().err().into_iter().flat_map(ConfigError::split));
         ConfigError::all(problems).map_or(Ok(config), Err)
@@ -89,9 +95,11 @@ impl From<Config> for Raw {
             preset: None,
             timeout: config.timeout.map(Span::from),
             attempt_timeout: config.attempt_timeout.map(Span::from),
+            load_shed: config.load_shed.map(Into::into),
             rate_limit: config.rate_limit.map(Into::into),
             retry: config.retry.map(Into::into),
             breaker: config.breaker.map(Into::into),
+            concurrency: config.concurrency.map(Into::into),
             bulkhead: config.bulkhead.map(Into::into),
         }
     }

@@ -3,8 +3,9 @@ use std::{fmt, sync::Arc};
 use serde::Serialize;
 
 use crate::{
-    breaker, bulkhead, fallback,
+    breaker, bulkhead, concurrency, fallback,
     fallback::NoFallback,
+    load_shed,
     name::Name,
     observe::{self, Observer},
     outcome::OnError,
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub stack: Name,
     /// How often the fallback answered.
     pub fallback: fallback::Snapshot,
+    /// The load shedder.
+    pub load_shed: Option<load_shed::Snapshot>,
     /// The rate limit.
     pub rate_limit: Option<rate_limit::Snapshot>,
     /// The limit of a call.
@@ -42,6 +45,8 @@ pub struct Snapshot {
     pub retry: Option<retry::Snapshot>,
     /// The breaker.
     pub breaker: Option<observe::Snapshot>,
+    /// The adaptive limit.
+    pub concurrency: Option<concurrency::Snapshot>,
     /// The bulkhead.
     pub bulkhead: Option<bulkhead::Snapshot>,
     /// The limit of an attempt.
@@ -119,10 +124,16 @@ impl<C, F, R> Stack<C, F, R> {
         &self.parts.policies.fallback
     }
 
+    /// The load shedder, if it has one.
+    #[must_use]
+    pub fn load_shed(&self) -> Option<&load_shed::Handle> {
+        self.parts.policies.outer.0.as_ref()
+    }
+
     /// The rate limit, if it has one.
     #[must_use]
     pub fn rate_limit(&self) -> Option<&rate_limit::Handle> {
-        self.parts.policies.outer.as_ref()
+        self.parts.policies.outer.1.as_ref()
     }
 
     /// The limit of a call, if it has one.
@@ -143,10 +154,16 @@ impl<C, F, R> Stack<C, F, R> {
         self.parts.policies.inner.0.as_ref()
     }
 
+    /// The adaptive limit, if it has one.
+    #[must_use]
+    pub fn concurrency(&self) -> Option<&concurrency::Handle> {
+        self.parts.policies.inner.1.0.as_ref()
+    }
+
     /// The bulkhead, if it has one.
     #[must_use]
     pub fn bulkhead(&self) -> Option<&bulkhead::Handle> {
-        self.parts.policies.inner.1.as_ref()
+        self.parts.policies.inner.1.1.as_ref()
     }
 
     /// The limit of an attempt, if it has one.
@@ -158,10 +175,12 @@ impl<C, F, R> Stack<C, F, R> {
     /// Has an observer told of what happens to any of the policies, those that the stack was given among them.
     pub fn observe(&self, observer: impl Observer + Clone) {
         self.fallback().observe(observer.clone());
+        self.load_shed().inspect(|policy| policy.observe(observer.clone()));
         self.rate_limit().inspect(|policy| policy.observe(observer.clone()));
         self.timeout().inspect(|policy| policy.observe(observer.clone()));
         self.retry().inspect(|policy| policy.observe(observer.clone()));
         self.breaker().inspect(|policy| policy.observe(observer.clone()));
+        self.concurrency().inspect(|policy| policy.observe(observer.clone()));
         self.bulkhead().inspect(|policy| policy.observe(observer.clone()));
         self.attempt_timeout().inspect(|policy| policy.observe(observer));
     }
@@ -172,10 +191,12 @@ impl<C, F, R> Stack<C, F, R> {
         Snapshot {
             stack: self.name().clone(),
             fallback: self.fallback().snapshot(),
+            load_shed: self.load_shed().map(load_shed::Handle::snapshot),
             rate_limit: self.rate_limit().map(rate_limit::Handle::snapshot),
             timeout: self.timeout().map(timeout::Handle::snapshot),
             retry: self.retry().map(retry::Handle::snapshot),
             breaker: self.breaker().map(breaker::Handle::snapshot),
+            concurrency: self.concurrency().map(concurrency::Handle::snapshot),
             bulkhead: self.bulkhead().map(bulkhead::Handle::snapshot),
             attempt_timeout: self.attempt_timeout().map(timeout::Handle::snapshot),
         }

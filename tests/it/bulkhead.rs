@@ -17,11 +17,8 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use crate::support::*;
 
 /// Scenarios for bulkheads and queues that speak of something this bulkhead has not.
-pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
-    ("BH-03", "a backlog that serves the last first; here the queue is by priority, and first come first served"),
-    ("BH-06", "a share of calls rejected at random as the queue fills; here a queue is full or not"),
-    ("BH-08", "a queue that turns round under delay (CoDel); that is load shedding, which is not there yet"),
-];
+pub(crate) const LEFT_OUT: &[(&str, &str)] =
+    &[("BH-06", "a share of calls rejected at random as the queue fills; here a queue is full or not")];
 
 /// One place, so many in the queue, without an end to the wait.
 fn one_place(max_queue: u32) -> Handle {

@@ -6,17 +6,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{bulkhead, conformance_breaker, conformance_retry, conformance_window};
+use crate::{bulkhead, conformance_breaker, conformance_retry, conformance_window, load_shed};
 
-const KINDS: [&str; 5] = ["CB", "WIN", "RT", "RL", "BH"];
+const KINDS: [&str; 6] = ["CB", "WIN", "RT", "RL", "BH", "AD"];
 
 #[test]
 fn every_scenario_is_a_test_or_is_left_out_with_a_reason() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tested = tested_ids(&root.join("tests/it"));
-    let lists =
-        [conformance_breaker::LEFT_OUT, conformance_window::LEFT_OUT, conformance_retry::LEFT_OUT, bulkhead::LEFT_OUT]
-            .concat();
+    let lists = [
+        conformance_breaker::LEFT_OUT,
+        conformance_window::LEFT_OUT,
+        conformance_retry::LEFT_OUT,
+        bulkhead::LEFT_OUT,
+        load_shed::LEFT_OUT,
+    ]
+    .concat();
     let left_out: BTreeSet<String> = lists.iter().map(|(id, _)| (*id).to_owned()).collect();
     assert_eq!(left_out.len(), lists.len(), "an id is left out twice");
     for (id, reason) in lists {

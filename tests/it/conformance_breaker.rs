@@ -29,13 +29,8 @@ use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
 
 /// Scenarios that need what mainstay does not have.
-pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
-    ("CB-56", "a breaker that is partly open, steered by a PID controller; a circuit here is open or it is not"),
-    (
-        "CB-58",
-        "a breaker that rejects by chance, more often the more calls fail; that is load shedding here, not a circuit",
-    ),
-];
+pub(crate) const LEFT_OUT: &[(&str, &str)] =
+    &[("CB-56", "a breaker that is partly open, steered by a PID controller; a circuit here is open or it is not")];
 
 fn ns(n: u64) -> Duration {
     Duration::from_nanos(n)

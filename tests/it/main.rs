@@ -10,6 +10,7 @@ mod breaker_control;
 mod breaker_model;
 mod breaker_service;
 mod bulkhead;
+mod concurrency;
 mod conformance;
 mod conformance_breaker;
 mod conformance_retry;
@@ -21,6 +22,7 @@ mod hosts;
 mod http;
 #[cfg(feature = "http")]
 mod http_stream;
+mod load_shed;
 mod log;
 mod loopback;
 mod observe;
