@@ -88,6 +88,7 @@ pub mod bulkhead;
 pub mod concurrency;
 mod deadline;
 mod error;
+pub mod ext;
 pub mod fallback;
 #[cfg(feature = "http")]
 pub mod http;

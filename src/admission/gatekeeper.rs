@@ -85,6 +85,15 @@ impl<P: Policy> Gatekeeper<P> {
         }
     }
 
+    /// Lets a call in if that needs no second look, with a permit that the caller sees to.
+    #[inline]
+    pub(crate) fn at_once(&self, policy: &P, now: &mut Moment) -> Option<P::Permit>
+    where
+        P: Queue,
+    {
+        if self.shut { None } else { policy.at_once(now) }
+    }
+
     /// Lets a call in, or queues it, as `enter` says. The service is asked whether it is ready if it was not asked
     /// before.
     #[inline]

@@ -116,6 +116,7 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
         self.0.settle(first, verdict, now);
     }
 
+    #[inline]
     fn poll_gate(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
         if ready!(self.0.poll_gate(&mut waiting.0, cx)) == Gate::Shut {
             return Poll::Ready(Gate::Shut);

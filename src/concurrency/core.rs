@@ -172,15 +172,21 @@ impl Core {
     /// Takes a place if there is one.
     #[inline]
     pub(super) fn take(&self, now: &mut Moment) -> Result<Ticket, Rejection> {
+        self.take_free(now).ok_or_else(|| self.refuse())
+    }
+
+    /// Takes a place if one is free.
+    #[inline]
+    pub(super) fn take_free(&self, now: &mut Moment) -> Option<Ticket> {
         let mut running = self.in_flight.load(Relaxed);
         // Not an addition that is taken back when it was one too many: others would be turned away for it meanwhile.
         while running < self.limit.load(Relaxed) {
             match self.in_flight.compare_exchange_weak(running, running + 1, AcqRel, Relaxed) {
-                Ok(_) => return Ok(Ticket { began: now.tick(), in_flight: running + 1 }),
+                Ok(_) => return Some(Ticket { began: now.tick(), in_flight: running + 1 }),
                 Err(other) => running = other,
             }
         }
-        Err(self.refuse())
+        None
     }
 
     #[cold]

@@ -237,6 +237,12 @@ impl Core {
         }
     }
 
+    /// Takes a turn that is now.
+    #[inline]
+    pub(super) fn take_now(&self, now: &mut Moment) -> bool {
+        self.reserve(1, 0, now).is_ok()
+    }
+
     /// Takes the next turn, if it does not come too late; none when it is now.
     pub(super) fn enter(&self, now: &mut Moment) -> Result<Option<Turn>, Rejection> {
         match self.reserve(1, self.max_wait.load(Relaxed), now) {
