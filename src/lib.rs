@@ -2,8 +2,9 @@
 //! slow, failing or gone.
 //!
 //! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit),
-//! [load shedding](load_shed), [adaptive concurrency](concurrency), the [retry] and the [timeout]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or around any future,
-//! allocate nothing and take no lock on the way of a call, and are right under cancellation, panics and races.
+//! [load shedding](load_shed), [adaptive concurrency](concurrency), the [retry] and the [timeout]. They go in front of
+//! any Tower service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on the way
+//! of a call, and are right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};

@@ -121,8 +121,8 @@ impl<P: Policy, C> Front<P, C> {
         }
     }
 
-    /// Lets a call in, or queues it, as `enter` says. The service behind this is asked whether it is ready if it was not
-    /// asked before.
+    /// Lets a call in, or queues it, as `enter` says. The service behind this is asked whether it is ready if it was
+    /// not asked before.
     pub(crate) fn enter<E: CarryRejection>(
         &mut self,
         mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
@@ -148,7 +148,8 @@ impl<P: Policy, C> Front<P, C> {
         }
     }
 
-    /// Lets a call in, as `admit` says. The service behind this is asked whether it is ready if it was not asked before.
+    /// Lets a call in, as `admit` says. The service behind this is asked whether it is ready if it was not asked
+    /// before.
     #[inline]
     pub(crate) fn admit<E: CarryRejection>(
         &mut self,
