@@ -1,10 +1,10 @@
 //! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
 //! slow, failing or gone.
 //!
-//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit), the
-//! [retry], the [timeout] and the [fallback]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or
-//! around any future, allocate nothing and take no lock on the way of a call, and are right under cancellation, panics
-//! and races.
+//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit),
+//! [load shedding](load_shed), [adaptive concurrency](concurrency), the [retry], the [timeout] and the [fallback], each
+//! as a layer and all in one [stack]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or around any
+//! future, allocate nothing and take no lock on the way of a call, and are right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
@@ -44,7 +44,7 @@
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
 //! | answers when the service has none: values, other services, the last good one | [`fallback`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
-//! | what counts as a failure | [`Classify`], [`OnError`], [`Outcome`] |
+//! | what counts as a failure | [`Classify`], [`OnError`], [`OnOverload`], [`Outcome`] |
 //! | events, snapshots, latencies | [`observe`] |
 //! | how layers treat readiness, cancellation and panics | [`admission`] |
 //! | HTTP: statuses, `Retry-After`, rejections as responses, streaming bodies | `http` (feature `http`) |
