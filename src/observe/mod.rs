@@ -32,5 +32,6 @@ pub use meter::Totals;
 pub use sink::Observer;
 pub use snapshot::{LastTransition, Snapshot};
 
+pub(crate) use histogram::{Histogram, Sum, millis};
 pub(crate) use meter::{Meter, Tally};
 pub(crate) use sink::Sink;

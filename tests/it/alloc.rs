@@ -7,7 +7,7 @@ use mainstay::{
     Error,
     breaker::{CircuitBreakerLayer, Config, Handle},
     fallback::{self, Fallback},
-    retry,
+    hedge, retry,
 };
 use tower::{Layer, Service, service_fn};
 
@@ -105,5 +105,20 @@ fn a_call_through_a_fallback_allocates_nothing_whether_it_falls_back_or_not() {
         assert_eq!(fallen_back(Fallback::run(|_: &Error<Boom>| ready(Answer::Ok(1))), answer), 0);
         assert_eq!(fallen_back(other(), answer), 0);
         assert_eq!(fallen_back(cached().or(other()).on([]).or(Fallback::value(1)), answer), 0);
+    }
+}
+
+#[test]
+fn a_call_through_a_hedge_that_is_answered_at_once_allocates_nothing() {
+    for config in [hedge::Config::new(), hedge::Config::new().delay(ms(50)).no_budget()] {
+        let handle = hedge::Handle::new("x", config);
+        let mut service = hedge::HedgeLayer::new(handle.clone()).layer(service_fn(|n: u32| ready(Answer::Ok(n))));
+        let mut call = || {
+            assert!(black_box(poll_once(&mut service.call(1))).is_ready());
+            let mut run = std::pin::pin!(handle.run(|n| ready(Answer::Ok(n))));
+            assert!(poll_once(&mut run).is_ready());
+        };
+        (0..3).for_each(|_| call());
+        assert_eq!(measure(|| (0..100).for_each(|_| call())).count_total, 0);
     }
 }
