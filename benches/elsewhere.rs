@@ -1,5 +1,5 @@
-//! A call through a fallback and through a hedge over a service that is ready at once, at one and at two threads; beside
-//! the bare service. `cargo bench --bench elsewhere`.
+//! A call through a fallback and through a hedge over a service that is ready at once, at one and at two threads;
+//! beside the bare service. `cargo bench --bench elsewhere`.
 
 #![allow(missing_docs, clippy::disallowed_methods, reason = "a bench, which measures real time")]
 

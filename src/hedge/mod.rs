@@ -116,7 +116,7 @@ mod layer;
 mod meter;
 mod pace;
 pub(crate) mod race;
-mod raw;
+pub(crate) mod raw;
 pub(crate) mod rule;
 mod run;
 mod sending;
