@@ -2,9 +2,10 @@
 //! slow, failing or gone.
 //!
 //! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit),
-//! [load shedding](load_shed), [adaptive concurrency](concurrency), the [retry], the [timeout] and the [fallback], each
-//! as a layer and all in one [stack]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or around any
-//! future, allocate nothing and take no lock on the way of a call, and are right under cancellation, panics and races.
+//! [load shedding](load_shed), [adaptive concurrency](concurrency), the [retry], the [hedge], the [timeout] and the
+//! [fallback], each as a layer and all in one [stack]. They go in front of any Tower service (axum, hyper, tonic,
+//! reqwest) or around any future, allocate nothing and take no lock on the way of a call, and are right under
+//! cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
@@ -42,6 +43,7 @@
 //! | limits on the number of calls in a time | [`rate_limit`] |
 //! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
+//! | a second copy of a call that takes too long | [`hedge`] |
 //! | answers when the service has none: values, other services, the last good one | [`fallback`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`OnOverload`], [`Outcome`] |
@@ -66,7 +68,7 @@
 //! # Time
 //!
 //! All clocks follow `tokio::time::pause`, so code that uses this crate is tested without sleeping. Nothing here
-//! needs a runtime except what waits: a retry before its next attempt, a service in
+//! needs a runtime except what waits: a retry or a hedge before its next attempt, a service in
 //! [`Readiness::Unready`](breaker::Readiness) mode, and the optional wake-up of an open circuit.
 //!
 //! # Features
@@ -90,6 +92,7 @@ mod deadline;
 mod error;
 pub mod ext;
 pub mod fallback;
+pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
 mod lanes;

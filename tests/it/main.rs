@@ -17,6 +17,8 @@ mod conformance_retry;
 mod conformance_window;
 mod errors;
 mod fallback;
+mod hedge;
+mod hedge_cancel;
 mod hosts;
 #[cfg(feature = "http")]
 mod http;

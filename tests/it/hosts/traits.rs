@@ -8,7 +8,11 @@ use std::{
     rc::Rc,
 };
 
-use mainstay::breaker::{self, CircuitBreaker};
+use mainstay::{
+    breaker::{self, CircuitBreaker},
+    fallback::{Fallback, FallbackService, Value},
+    hedge::Hedge,
+};
 
 use super::*;
 
@@ -80,6 +84,13 @@ macro_rules! auto {
 fn a_service_is_what_the_service_inside_is() {
     services!(CircuitBreaker);
     futures!(BreakerFuture);
+}
+
+#[test]
+fn so_are_those_that_run_again_or_elsewhere() {
+    type Falls<S> = FallbackService<S, Fallback<Value<u32>>>;
+    services!(Falls);
+    services!(Hedge);
 }
 
 type BreakerFuture<F> = breaker::ResponseFuture<F>;
