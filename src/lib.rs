@@ -85,6 +85,7 @@ mod deadline;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod keyed;
 mod lanes;
 mod name;
 pub mod observe;

@@ -43,6 +43,7 @@ pub use service::Admission;
 
 pub(crate) use guard::{Admitted, Parts, verdict};
 pub(crate) use policy::Sealed;
+pub(crate) use queued::{Entered, InQueue};
 pub(crate) use service::Front;
 
 /// A call that runs behind a layer.

@@ -73,20 +73,8 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let inner = &mut self.inner;
-        let state = match self.front.enter(|cx| inner.poll_ready(cx)) {
-            Ok(Entered::Admitted(mut call)) => {
-                let inner = &mut self.inner;
-                State::Called { future: call.guard(|| inner.call(request)), call }
-            }
-            Ok(Entered::Queued(place)) => {
-                // The clone that was made ready is the one to be called; the next call gets a fresh one.
-                let fresh = self.inner.clone();
-                let service = std::mem::replace(&mut self.inner, fresh);
-                State::Queued { service, request: Some(request), place }
-            }
-            Err(rejection) => State::Rejected { rejection: Some(rejection) },
-        };
-        QueuedFuture { state }
+        let entered = self.front.enter(|cx| inner.poll_ready(cx));
+        QueuedFuture::new(&mut self.inner, request, entered)
     }
 }
 
@@ -119,7 +107,7 @@ impl<P: Queue, C> InQueue<P, C> {
         Self { parts, wait: Some(wait) }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Running<P, C>, Rejection>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Running<P, C>, Rejection>> {
         let Some(wait) = &mut self.wait else { return Poll::Pending };
         let permit = ready!(self.parts.policy.poll_wait(wait, cx));
         self.wait = None;
@@ -155,6 +143,23 @@ pin_project! {
         Rejected { rejection: Option<Rejection> },
         Queued { service: S, request: Option<Req>, place: InQueue<P, C> },
         Called { #[pin] future: S::Future, call: Running<P, C> },
+    }
+}
+
+impl<S: Service<Req> + Clone, Req, P: Queue, C> QueuedFuture<S, Req, P, C> {
+    /// Calls the service if the call was let in, and takes it along if the call waits.
+    pub(crate) fn new(inner: &mut S, request: Req, entered: Result<Entered<P, C>, Rejection>) -> Self {
+        let state = match entered {
+            Ok(Entered::Admitted(mut call)) => State::Called { future: call.guard(|| inner.call(request)), call },
+            Ok(Entered::Queued(place)) => {
+                // The clone that was made ready is the one to be called; the next call gets a fresh one.
+                let fresh = inner.clone();
+                let service = std::mem::replace(inner, fresh);
+                State::Queued { service, request: Some(request), place }
+            }
+            Err(rejection) => State::Rejected { rejection: Some(rejection) },
+        };
+        Self { state }
     }
 }
 

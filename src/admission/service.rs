@@ -121,6 +121,13 @@ impl<P: Policy, C> Front<P, C> {
         }
     }
 
+    /// What a call holds on to, for a layer that lets calls in by itself.
+    #[inline]
+    pub(crate) fn parts_of_call(&mut self) -> Arc<Parts<P, C>> {
+        self.count_call();
+        Arc::clone(&self.parts)
+    }
+
     /// Lets a call in, or queues it. The service behind this is asked whether it is ready if it was not asked before.
     pub(crate) fn enter<E: CarryRejection>(
         &mut self,

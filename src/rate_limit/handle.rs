@@ -189,7 +189,7 @@ impl Handle {
 }
 
 impl Core {
-    fn new(name: Name, config: Config) -> Self {
+    pub(super) fn new(name: Name, config: Config) -> Self {
         let core = Self {
             paid_until: AtomicU64::new(0),
             interval: AtomicU64::new(1),
@@ -212,6 +212,16 @@ impl Core {
         self.tolerance.store(tolerance, Relaxed);
         self.max_wait.store(config.max_wait.map_or(0, nanos), Relaxed);
         *current = config;
+    }
+
+    /// Whether all calls let in so far are paid for, so that nothing is remembered.
+    pub(super) fn is_full(&self, now: &mut Moment) -> bool {
+        Quota::is_full(self.paid_until.load(Relaxed), now.tick().as_nanos())
+    }
+
+    /// Forgets what was let in.
+    pub(super) fn refill(&self) {
+        self.paid_until.store(0, Relaxed);
     }
 
     fn quota(&self) -> Quota {

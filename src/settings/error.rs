@@ -52,6 +52,14 @@ impl ConfigError {
         self
     }
 
+    /// The same problems of settings that stand under `place` in a document.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        for problem in std::iter::once(&mut self.field).chain(self.more.iter_mut().map(|more| &mut more.field)) {
+            *problem = format!("{place}.{problem}").into();
+        }
+        self
+    }
+
     /// Every problem found, as an error of its own.
     pub(crate) fn split(mut self) -> Vec<Self> {
         let more = std::mem::take(&mut self.more);

@@ -20,6 +20,7 @@ mod hosts;
 mod http;
 #[cfg(feature = "http")]
 mod http_stream;
+mod keyed_table;
 mod log;
 mod loopback;
 mod observe;
