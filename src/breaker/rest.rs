@@ -31,9 +31,9 @@ impl Handle {
         }
     }
 
-    /// Whether there may be something in the window that counts against the service.
+    /// Whether there may be something that counts against the service: in the window, or as a row of failures.
     pub(crate) fn has_doubts(&self) -> bool {
-        self.core.review.seen().may_be_due()
+        self.core.review.seen().may_be_due() || self.core.row.length() > 0
     }
 
     /// Whether [`reconfigure`](Self::reconfigure) would take these settings.

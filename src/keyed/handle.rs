@@ -153,18 +153,18 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
     #[cold]
     fn add(&self, key: K, hash: u64, now: &mut Moment) -> Arc<Entry<K, P>> {
         let core = &*self.core;
-        let Some(mut room) = core.table.room(&self.settings().terms(), now) else {
+        let mut settings = self.settings();
+        let Some(mut room) = core.table.room(hash, &settings.terms(), now) else {
             // Somebody else may just have brought it.
             return core.table.find(hash, |known| *known == key).unwrap_or_else(|| self.entry_of_stranger());
         };
         let mut key = Some(key);
         loop {
-            let settings = self.settings();
             let entry = settings.make(&core.name, key, hash);
             entry.touch(now);
             match core.table.add(room, &entry, || core.settings.read().version == settings.version) {
                 Ok(entry) => return entry,
-                Err(again) => (room, key) = (again, entry.key.clone()),
+                Err(again) => (room, key, settings) = (again, entry.key.clone(), self.settings()),
             }
         }
     }

@@ -80,7 +80,7 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
         for entry in self.all() {
             let key = entry.key.as_ref();
             let at = if key.is_some() { "keys" } else { "others" };
-            entry.policy.accepts(new.of(key)).map_err(|error| error.within(at))?;
+            entry.policy.accepts(new.of(key).0).map_err(|error| error.within(at))?;
         }
         self.change(|settings| settings.configured(new.config.clone()));
         self.all().iter().for_each(|entry| self.bring_up_to_date(entry));
@@ -101,8 +101,9 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
         loop {
             let settings = self.settings();
             let key = entry.key.as_ref();
-            entry.listed.store(settings.lists(key), Relaxed);
-            if let Err(error) = entry.policy.reconfigure(settings.of(key)) {
+            let (config, is_listed) = settings.of(key);
+            entry.listed.store(is_listed, Relaxed);
+            if let Err(error) = entry.policy.reconfigure(config) {
                 tracing::error!(policy = self.name().as_str(), %error, "a key's policy keeps its settings");
             }
             if self.settings().version == settings.version {
@@ -115,8 +116,8 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
     fn shrink(&self) {
         let terms = self.settings().terms();
         let too_many = self.core.table.len().saturating_sub(terms.max_keys);
-        for _ in 0..too_many {
-            drop(self.core.table.room(&terms, &mut Moment::new()));
+        for n in 0..too_many as u64 {
+            drop(self.core.table.room(self.core.table.hash(&n), &terms, &mut Moment::new()));
         }
     }
 

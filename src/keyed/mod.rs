@@ -142,6 +142,6 @@ pub use names::{
 pub use policy::{KeyedConfig, KeyedPolicy};
 pub use select::{Choose, Chosen, PerKey, Select};
 
+pub use snapshot::{KeySnapshot, Snapshot};
 #[cfg(feature = "http")]
 pub(crate) use {layer::admit, select::Chooser};
-pub use snapshot::{KeySnapshot, Snapshot};

@@ -32,22 +32,21 @@ impl<K: Key, C: KeyedConfig> Settings<K, C> {
         Terms { max_keys: self.config.max_keys, idle_for: self.config.idle_for }
     }
 
-    pub(super) fn lists(&self, key: Option<&K>) -> bool {
-        key.is_some_and(|key| self.listed.contains_key(key))
-    }
-
-    /// The settings of a key's policy, or of that of the others.
-    pub(super) fn of(&self, key: Option<&K>) -> &C {
-        let Some(key) = key else { return self.config.others.as_ref().unwrap_or(&self.config.default) };
-        self.listed.get(key).map_or(&self.config.default, |at| &self.config.keys[*at].1)
+    /// The settings of a key's policy, or of that of the others, and whether they are the key's own.
+    pub(super) fn of(&self, key: Option<&K>) -> (&C, bool) {
+        let Some(key) = key else { return (self.config.others.as_ref().unwrap_or(&self.config.default), false) };
+        match self.listed.get(key) {
+            Some(at) => (&self.config.keys[*at].1, true),
+            None => (&self.config.default, false),
+        }
     }
 
     pub(super) fn make(&self, name: &Name, key: Option<K>, hash: u64) -> Arc<Entry<K, C::Policy>> {
-        let policy = C::Policy::make(name, self.of(key.as_ref()));
+        let (config, is_listed) = self.of(key.as_ref());
+        let policy = C::Policy::make(name, config);
         for watch in &self.watches {
             policy.observe(Post { watch: Arc::clone(watch), key: key.clone() });
         }
-        let is_listed = self.lists(key.as_ref());
         let entry = Entry::new(policy, key, hash, self.version);
         entry.listed.store(is_listed, Relaxed);
         Arc::new(entry)

@@ -70,9 +70,11 @@ impl<K, P> Shard<K, P> {
 
     pub(super) fn take(&mut self, at: usize) -> Shared<K, P> {
         let entry = self.entries.swap_remove(at);
-        match self.places.get_mut(&entry.hash) {
-            Some(Places::Many(all)) if all.len() > 1 => all.retain(|place| *place != at),
-            _ => drop(self.places.remove(&entry.hash)),
+        if let Some(Places::Many(mut places)) = self.places.remove(&entry.hash) {
+            places.retain(|place| *place != at);
+            if !places.is_empty() {
+                self.places.insert(entry.hash, Places::Many(places));
+            }
         }
         // The last one has moved into the gap.
         let from = self.entries.len();

@@ -123,16 +123,26 @@ impl Drop for Room<'_> {
     }
 }
 
-/// An entry that could leave. No reference to it: that would keep it.
-struct Candidate {
-    rank: Rank,
-    last_used: Tick,
-    hash: u64,
+/// Where an entry was seen. No reference to it: that would keep it.
+struct Place {
+    shard: usize,
+    at: usize,
     address: usize,
 }
 
-/// How many entries a new key looks at, to find one that may leave.
+/// An entry that could leave.
+struct Candidate {
+    rank: Rank,
+    last_used: Tick,
+    place: Place,
+}
+
+/// How many entries a new key looks at, to find some that may leave for it, and how many of those are enough to choose
+/// from: the one of four that was unused for longest is nearly always one of the older half.
 const LOOKS: usize = 16;
+const ENOUGH: usize = 4;
+/// How many it looks at when there is room: only for one that is idle.
+const GLANCES: usize = 2;
 /// A shard for so many keys at least, so that a small table looks at all its keys and finds the right one.
 const KEYS_PER_SHARD: usize = 64;
 const MOST_SHARDS: usize = 64;
@@ -161,10 +171,15 @@ impl<K, P> Table<K, P> {
         self.hasher.hash_one(key)
     }
 
-    /// The middle bits: the map inside of a shard uses those at both ends.
+    /// By the middle bits: the map inside of a shard uses those at both ends.
+    #[inline]
+    fn shard_at(&self, hash: u64) -> usize {
+        (hash >> 24) as usize & (self.shards.len() - 1)
+    }
+
     #[inline]
     fn shard(&self, hash: u64) -> &Padded<K, P> {
-        &self.shards[(hash >> 24) as usize & (self.shards.len() - 1)]
+        &self.shards[self.shard_at(hash)]
     }
 
     #[inline]
@@ -211,14 +226,20 @@ impl<K, P> Table<K, P> {
 impl<K: Eq, P: KeyedPolicy> Table<K, P> {
     /// Room for one more key. Makes some if it must, by letting a key leave; in any case one of those that were not
     /// used for long leaves, if one of them is found.
-    pub(super) fn room(&self, terms: &Terms, now: &mut Moment) -> Option<Room<'_>> {
+    pub(super) fn room(&self, hash: u64, terms: &Terms, now: &mut Moment) -> Option<Room<'_>> {
         let free = |taken: usize| (taken < terms.max_keys).then_some(taken + 1);
         let room = self.taken.fetch_update(AcqRel, Relaxed, free).is_ok().then(|| Room(&self.taken));
         // Once more if somebody asked for the key that was to leave.
         for _ in 0..3 {
-            let wanted = |rank| rank == Rank::Idle || room.is_none();
-            let Some(candidate) = self.candidate(terms, now).filter(|it| wanted(it.rank)) else { break };
-            if !self.take(candidate.hash, candidate.address, |entry| entry.rank(terms, now).is_some()) {
+            // When one has to leave, it is of the shard that the new key comes to, if there is one: else the shards
+            // would drift apart, and each grow in its turn.
+            let (from, looks) = match room {
+                Some(_) => (self.hand.fetch_add(1, Relaxed), GLANCES),
+                None => (self.shard_at(hash), LOOKS),
+            };
+            let wanted = |candidate: &Candidate| candidate.rank == Rank::Idle || room.is_none();
+            let Some(candidate) = self.candidate((from, looks), terms, now).filter(wanted) else { break };
+            if !self.take(&candidate.place, |entry| entry.rank(terms, now).is_some()) {
                 continue;
             }
             let left = Room(&self.taken);
@@ -229,25 +250,30 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
         room
     }
 
-    /// The entry to leave first, of the next few.
-    fn candidate(&self, terms: &Terms, now: &mut Moment) -> Option<Candidate> {
+    /// The entry to leave first, of the next few in a shard and those after it.
+    fn candidate(&self, (first, mut looks): (usize, usize), terms: &Terms, now: &mut Moment) -> Option<Candidate> {
         let mut best: Option<Candidate> = None;
-        let mut looks = LOOKS;
-        let first = self.hand.fetch_add(1, Relaxed);
-        for at in (0..self.shards.len()).map(|n| first.wrapping_add(n) & (self.shards.len() - 1)) {
-            let shard = self.shards[at].shard.read();
-            let some = looks.min(shard.entries.len());
-            let from = self.shards[at].hand.fetch_add(some, Relaxed);
-            for n in 0..some {
-                let entry = &shard.entries[from.wrapping_add(n) % shard.entries.len()];
+        let mut found = 0;
+        for n in 0..self.shards.len() {
+            let number = first.wrapping_add(n) & (self.shards.len() - 1);
+            let Padded { shard, hand } = &self.shards[number];
+            let shard = shard.read();
+            let here = looks.min(shard.entries.len());
+            looks -= here;
+            for _ in 0..here {
+                let at = hand.fetch_add(1, Relaxed) % shard.entries.len();
+                let entry = &shard.entries[at];
                 let Some(rank) = entry.rank(terms, now) else { continue };
                 let last_used = entry.last_used();
                 if best.as_ref().is_none_or(|best| (rank, last_used) < (best.rank, best.last_used)) {
-                    let (hash, address) = (entry.hash, Arc::as_ptr(entry).addr());
-                    best = Some(Candidate { rank, last_used, hash, address });
+                    let place = Place { shard: number, at, address: Arc::as_ptr(entry).addr() };
+                    best = Some(Candidate { rank, last_used, place });
+                }
+                found += 1;
+                if found == ENOUGH {
+                    return best;
                 }
             }
-            looks -= some;
             if looks == 0 {
                 break;
             }
@@ -256,11 +282,10 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
     }
 
     /// Takes out an entry that is still there and still may leave. Who calls this gives its room back.
-    fn take(&self, hash: u64, address: usize, may: impl FnOnce(&Shared<K, P>) -> bool) -> bool {
-        let mut shard = self.shard(hash).shard.write();
-        let is = |at: &&usize| Arc::as_ptr(&shard.entries[**at]).addr() == address;
-        let Some(at) = shard.places(hash).iter().find(is).copied() else { return false };
-        let left = may(&shard.entries[at]).then(|| shard.take(at));
+    fn take(&self, place: &Place, may: impl FnOnce(&Shared<K, P>) -> bool) -> bool {
+        let mut shard = self.shards[place.shard].shard.write();
+        let there = shard.entries.get(place.at).filter(|entry| Arc::as_ptr(entry).addr() == place.address);
+        let left = there.is_some_and(may).then(|| shard.take(place.at));
         drop(shard);
         self.left.fetch_add(u64::from(left.is_some()), Relaxed);
         // Its key and its policy are dropped here, after the lock.
@@ -269,37 +294,41 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
 
     /// Takes out an entry by hand, unless it is listed or in use.
     pub(super) fn remove(&self, entry: Shared<K, P>) -> bool {
-        let (hash, address) = (entry.hash, Arc::as_ptr(&entry).addr());
+        let (shard, address) = (self.shard_at(entry.hash), Arc::as_ptr(&entry).addr());
+        let at = self.shards[shard].shard.read().entries.iter().position(|there| Arc::ptr_eq(there, &entry));
         drop(entry);
-        let removed = self.take(hash, address, |entry| !entry.listed.load(Relaxed) && entry.is_free());
+        let free = |entry: &Shared<K, P>| !entry.listed.load(Relaxed) && entry.is_free();
+        let removed = at.is_some_and(|at| self.take(&Place { shard, at, address }, free));
         removed.then(|| Room(&self.taken)).is_some()
     }
 
-    /// Adds a key, unless it is there: then the one that is there. Nothing when it is out of date by now.
+    /// Adds a key, unless it is there: then the one that is there. Gives the room back when the entry is out of date by
+    /// now.
     pub(super) fn add<'a>(
         &self,
         room: Room<'a>,
         entry: &Shared<K, P>,
         is_current: impl Fn() -> bool,
     ) -> Result<Shared<K, P>, Room<'a>> {
-        let hash = entry.hash;
+        // Those of the same hash that are other keys.
+        let mut others: Vec<Shared<K, P>> = Vec::new();
         loop {
-            let seen: Vec<_> = self.shard(hash).shard.read().of_hash(hash).cloned().collect();
-            if let Some(known) = seen.iter().find(|seen| seen.key == entry.key) {
-                return Ok(Arc::clone(known));
-            }
-            let mut shard = self.shard(hash).shard.write();
-            let same = shard.of_hash(hash).count() == seen.len()
-                && shard.of_hash(hash).zip(&seen).all(|(now, seen)| Arc::ptr_eq(now, seen));
-            if !same {
-                continue;
-            }
-            if !is_current() {
+            let mut shard = self.shard(entry.hash).shard.write();
+            let known = others.iter().map(Arc::as_ptr).eq(shard.of_hash(entry.hash).map(Arc::as_ptr));
+            if known && is_current() {
+                shard.push(Arc::clone(entry));
+                room.use_up();
+                return Ok(Arc::clone(entry));
+            } else if known {
                 return Err(room);
             }
-            shard.push(Arc::clone(entry));
-            room.use_up();
-            return Ok(Arc::clone(entry));
+            let same_hash = shard.of_hash(entry.hash).cloned().collect();
+            drop(shard);
+            // Compared and dropped outside of the lock.
+            others = same_hash;
+            if let Some(there) = others.iter().find(|other| other.key == entry.key) {
+                return Ok(Arc::clone(there));
+            }
         }
     }
 

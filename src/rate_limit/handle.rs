@@ -186,6 +186,12 @@ impl Handle {
             waited: core.waited.load(Relaxed),
         }
     }
+
+    /// Whether `other` is a clone of this handle.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
 }
 
 impl Core {

@@ -115,12 +115,10 @@ async fn idle_keys_leave_as_others_come_and_at_a_sweep_but_not_before_their_time
 
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_is_not_forgotten_because_strangers_arrive() {
-    let by_hand: [fn(&breaker::Handle); 4] = [
-        breaker::Handle::force_open,
-        breaker::Handle::disable,
-        breaker::Handle::only_measure,
-        |breaker| fail(breaker, 2),
-    ];
+    let by_hand: [fn(&breaker::Handle); 4] =
+        [breaker::Handle::force_open, breaker::Handle::disable, breaker::Handle::only_measure, |breaker| {
+            fail(breaker, 2)
+        }];
     for set in by_hand {
         let keys = breakers(4);
         set(&keys.get(1));
@@ -164,7 +162,8 @@ async fn a_circuit_that_is_open_for_longer_than_keys_stay_is_not_forgotten() {
         advance(ms(60_000)).await;
         let _ = keys.get(stranger);
     }
-    assert_eq!(keys.sweep(), 1);
+    advance(ms(1)).await;
+    assert_eq!((keys.sweep(), keys.keys()), (1, vec![1]));
     assert!(keys.get(1).acquire().is_err());
 }
 
@@ -244,32 +243,50 @@ fn snapshot_and_listing_are_json() {
     let tenants = Tenants::new("shop", Config::new(bulkhead::Config::new(1)).max_keys(7));
     let _ = (tenants.get("b"), tenants.get("a"));
     let snapshot = serde_json::to_value(tenants.snapshot()).unwrap();
-    assert_eq!((&snapshot["kind"], &snapshot["of"], &snapshot["policy"]), (&"keyed".into(), &"bulkhead".into(), &"shop".into()));
-    assert_eq!((&snapshot["keys"], &snapshot["max_keys"], &snapshot["others"]["limit"]), (&2.into(), &7.into(), &1.into()));
+    assert_eq!(
+        (&snapshot["kind"], &snapshot["of"], &snapshot["policy"]),
+        (&"keyed".into(), &"bulkhead".into(), &"shop".into())
+    );
+    assert_eq!(
+        (&snapshot["keys"], &snapshot["max_keys"], &snapshot["others"]["limit"]),
+        (&2.into(), &7.into(), &1.into())
+    );
     let listing = serde_json::to_value(tenants.listing()).unwrap();
-    assert_eq!((&listing[0]["key"], &listing[1]["key"], &listing[0]["snapshot"]["limit"]), (&"a".into(), &"b".into(), &1.into()));
+    assert_eq!(
+        (&listing[0]["key"], &listing[1]["key"], &listing[0]["snapshot"]["limit"]),
+        (&"a".into(), &"b".into(), &1.into())
+    );
 }
 
 #[test]
 fn a_flood_of_a_million_keys_stays_within_the_bounds() {
     const MAX_KEYS: u64 = 1_000;
     const BYTES_FOR_A_KEY: u64 = 1_000;
-    let tenants = Tenants::new("x", Config::new(bulkhead::Config::tenant()).max_keys(MAX_KEYS as usize));
-    let held = tenants.get("held").try_acquire().unwrap();
-    let flood = measure(|| {
-        for n in 0..1_000_000_u32 {
-            let mut name = [0; 8];
-            let digits = std::iter::successors(Some(n), |n| Some(n / 16));
-            name.iter_mut().zip(digits).for_each(|(byte, n)| *byte = b'a' + (n % 16) as u8);
-            let _ = tenants.get(std::str::from_utf8(&name).unwrap());
-        }
-    });
-    let snapshot = tenants.snapshot();
-    assert_eq!((snapshot.keys as u64, snapshot.strangers), (MAX_KEYS, 0));
+    let keys = Limits::new("x", Config::new(rate_limit::Config::per_second(1)).max_keys(MAX_KEYS as usize));
+    keys.get(u32::MAX).try_acquire().unwrap();
+    let held = keys.get(u32::MAX - 1);
+    let flood = measure(|| (0..1_000_000).for_each(|key| drop(keys.get(key))));
+    assert_eq!(counts(&keys), (MAX_KEYS as usize, 1_000_002 - MAX_KEYS, 0));
     assert!(flood.bytes_max < MAX_KEYS * BYTES_FOR_A_KEY, "{} bytes", flood.bytes_max);
-    assert!(tenants.memory() < (MAX_KEYS * BYTES_FOR_A_KEY) as usize, "{} bytes", tenants.memory());
-    assert!(tenants.get("held").try_acquire().is_ok() && tenants.get("held").running() == 1);
-    drop(held);
+    assert!(keys.memory() < (MAX_KEYS * BYTES_FOR_A_KEY) as usize, "{} bytes", keys.memory());
+    assert!(keys.peek(u32::MAX - 1).is_some_and(|there| there.is_same(&held)));
+}
+
+#[test]
+fn the_memory_of_a_key_is_what_it_is_said_to_be() {
+    fn bytes<P: mainstay::keyed::KeyedPolicy>(keys: &Handle<u32, P>) -> (u64, u64) {
+        let before = keys.memory();
+        let all = measure(|| (0..10_000).for_each(|key| drop(keys.get(key))));
+        let told = (keys.memory() - before) as u64;
+        (all.bytes_current as u64 / 10_000, told / 10_000)
+    }
+    let bulkhead = bytes(&bulkheads(10_000));
+    let limit = bytes(&Limits::new("x", Config::new(rate_limit::Config::per_second(1))));
+    let breaker = bytes(&breakers(10_000));
+    for (what, (real, told), most) in [("bulkhead", bulkhead, 600), ("limit", limit, 500), ("breaker", breaker, 1_500)]
+    {
+        assert!(real <= most && told.abs_diff(real) * 5 <= real, "a {what} takes {real} bytes, is told to take {told}");
+    }
 }
 
 #[test]
@@ -406,7 +423,7 @@ fn on_many_threads_no_key_ever_has_more_calls_than_its_limit() {
     assert!(keys.listing().iter().all(|key| key.snapshot.running == 0));
     assert_eq!(keys.others().running(), 0);
     assert_eq!(keys.sweep(), 0);
-    (0..16).for_each(|n| drop(keys.remove(n)));
+    (0..KEYS).for_each(|n| assert!(keys.remove(n) || keys.peek(n).is_none()));
 }
 
 #[test]

@@ -20,6 +20,8 @@ mod hosts;
 mod http;
 #[cfg(feature = "http")]
 mod http_stream;
+mod keyed;
+mod keyed_levels;
 mod keyed_table;
 mod log;
 mod loopback;
