@@ -1,8 +1,8 @@
 //! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
 //! slow, failing or gone.
 //!
-//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit), the
-//! [retry] and the [timeout]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or around any future,
+//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit), each
+//! of these three [by key](keyed) as well, the [retry] and the [timeout]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or around any future,
 //! allocate nothing and take no lock on the way of a call, and are right under cancellation, panics and races.
 //!
 //! ```
@@ -38,6 +38,7 @@
 //! | limits on the number of calls at a time | [`bulkhead`] |
 //! | limits on the number of calls in a time | [`rate_limit`] |
 //! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
+//! | a policy for each tenant, operation or other key; limits on several levels | [`keyed`] |
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`Outcome`] |

@@ -104,13 +104,13 @@
 //!
 //! # Cost
 //!
-//! A call of a known key hashes the key, takes the read lock of one shard of many for the time of a look-up, reads the
-//! clock once, and allocates nothing. A new key looks at 16 others, one of which may leave for it; no key ever looks at
-//! all.
+//! A call of a known key hashes the key, takes the read lock of one shard of several for the time of a look-up, reads
+//! the clock once, and allocates nothing. A new key looks at 16 others at most, one of which may leave for it; no call
+//! ever looks at all keys.
 //!
-//! A key takes about 150 bytes, what it has on the heap itself (up to 128 bytes of text), and its policy: 200 to 300
-//! bytes for a bulkhead or a rate limit, 1 KiB for a breaker and 2 KiB more for each thread that calls through it. With
-//! the default of 10 000 keys that is about 5 MB for bulkheads ([`Handle::memory`]).
+//! With its policy a key takes about 450 bytes for a bulkhead, 300 for a rate limit, and 1.2 KiB for a breaker, with 2
+//! KiB more for each thread that calls through it; on top of that what the key itself has on the heap, up to 150 bytes
+//! for a tenant or an operation. The default of 10 000 keys is at most 6 MB of bulkheads ([`Handle::memory`]).
 
 mod config;
 mod handle;

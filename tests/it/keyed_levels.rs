@@ -60,33 +60,24 @@ fn a_call_takes_a_place_at_every_level_or_at_none() {
 async fn one_tenant_cannot_starve_another_not_by_calling_and_not_by_waiting() {
     let levels = levels(100);
     let mut greedy: Vec<_> = (0..50).map(|_| task::spawn(levels.acquire("greedy", "find"))).collect();
-    let mut permits = Vec::new();
-    for call in &mut greedy {
-        if let std::task::Poll::Ready(permit) = call.poll() {
-            permits.push(permit.unwrap());
-        }
-    }
-    assert_eq!(permits.len(), 2);
+    let mut permits: Vec<_> = greedy[..2].iter_mut().map(|call| assert_ready_ok!(call.poll())).collect();
+    greedy[2..].iter_mut().for_each(|call| assert_pending!(call.poll()));
     assert_eq!(load(&levels, "greedy", "find"), [(2, 48), (2, 0), (2, 0)], "who waits for his own holds nothing else");
-    let others: Vec<_> = ["a", "b", "c", "d"].iter().map(|it| levels.try_acquire(*it, "list")).collect();
-    assert_eq!(others.iter().filter(|it| it.is_ok()).count(), 3, "the fourth finds its operation full, by others");
-    // All is full: the greedy one and another wait for a place of all, and are served in turn.
-    let mut pays = task::spawn(levels.acquire("e", "pay"));
-    assert_ready_ok!(pays.poll());
-    let _last = levels.try_acquire("f", "pay").unwrap();
+    let _others = ["a", "b", "c"].map(|tenant| levels.try_acquire(tenant, "list").unwrap());
+    let _fourth = levels.try_acquire("d", "pay").unwrap();
+    // Every place of all is taken now. Another tenant waits for one of those that the greedy one has.
+    let mut waits = task::spawn(levels.acquire("e", "pay"));
+    assert_pending!(waits.poll());
     drop(permits.pop());
-    let mut next: Vec<usize> = Vec::new();
-    let mut wanting = task::spawn(levels.acquire("g", "pay"));
-    for (n, call) in greedy.iter_mut().enumerate().filter(|(_, call)| call.is_woken()) {
-        let _ = call.poll().map(|permit| permits.push(permit.unwrap()));
-        next.push(n);
-    }
-    assert_eq!(next, [2], "one place of the tenant became free, one that waited for it was woken");
-    let waits = wanting.poll().is_pending();
-    drop(permits.pop());
-    assert!(!waits || wanting.is_woken(), "the other tenant is served next");
+    assert!(waits.is_woken() && greedy[2].is_woken() && !greedy[3].is_woken());
+    assert_pending!(greedy[2].poll());
+    let permit = assert_ready_ok!(waits.poll());
+    assert_eq!(load(&levels, "greedy", "find"), [(2, 47), (2, 0), (6, 1)]);
+    drop(permit);
+    assert!(greedy[2].is_woken(), "it is its turn");
+    drop(assert_ready_ok!(greedy[2].poll()));
     drop(greedy);
-    assert!(!waits || wanting.poll().is_ready());
+    assert_eq!(load(&levels, "greedy", "find"), [(1, 0), (1, 0), (5, 0)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,8 +13,9 @@ use mainstay::{
     Reason,
     breaker::{self, State},
     bulkhead,
-    keyed::{Config, Handle, Tenants},
+    keyed::{Config, Handle, Select, Tenants, key_fn},
     rate_limit,
+    time::Moment,
 };
 
 use crate::support::*;
@@ -92,6 +93,19 @@ fn a_handle_that_somebody_has_keeps_its_key() {
     let _ = keys.get(2);
     assert!(keys.get(1).try_acquire().is_err(), "the permit keeps it too");
     drop(held);
+    let _ = keys.get(2);
+    assert_eq!(keys.keys(), [2]);
+}
+
+#[test]
+fn a_key_does_not_leave_between_the_choice_of_its_policy_and_the_call() {
+    let keys = bulkheads(1);
+    let select = keys.by(key_fn(|key: &u32| Some(*key)));
+    let choice = select.select(&1, &mut Moment::new());
+    let _ = keys.get(2);
+    assert!(keys.sweep() == 0 && !keys.remove(1));
+    assert_eq!(keys.keys(), [1]);
+    drop(choice);
     let _ = keys.get(2);
     assert_eq!(keys.keys(), [2]);
 }
@@ -395,6 +409,9 @@ fn on_many_threads_no_key_ever_has_more_calls_than_its_limit() {
                     let key = (random >> 20) as usize % KEYS;
                     let bulkhead = keys.get(key);
                     let own = !bulkhead.is_same(&keys.others());
+                    if random % 4 == 0 {
+                        std::thread::yield_now();
+                    }
                     let Ok(permit) = bulkhead.try_acquire() else { continue };
                     drop(bulkhead);
                     if own {

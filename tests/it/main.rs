@@ -21,6 +21,8 @@ mod http;
 #[cfg(feature = "http")]
 mod http_stream;
 mod keyed;
+#[cfg(feature = "http")]
+mod keyed_http;
 mod keyed_levels;
 mod keyed_table;
 mod log;
