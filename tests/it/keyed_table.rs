@@ -43,7 +43,7 @@ fn a_key_has_one_policy_and_every_key_its_own() {
     let keys = bulkheads(10);
     let held = keys.get(1).try_acquire().unwrap();
     assert_eq!(keys.get(1).try_acquire().unwrap_err().policy(), "x");
-    assert!(keys.get(&2).try_acquire().is_ok());
+    assert!(keys.get(2).try_acquire().is_ok());
     drop(held);
     assert!(keys.get(1).try_acquire().is_ok());
     assert_eq!((keys.keys(), counts(&keys)), (vec![1, 2], (2, 0, 0)));
@@ -131,7 +131,7 @@ async fn idle_keys_leave_as_others_come_and_at_a_sweep_but_not_before_their_time
 async fn an_open_circuit_is_not_forgotten_because_strangers_arrive() {
     let by_hand: [fn(&breaker::Handle); 4] =
         [breaker::Handle::force_open, breaker::Handle::disable, breaker::Handle::only_measure, |breaker| {
-            fail(breaker, 2)
+            fail(breaker, 2);
         }];
     for set in by_hand {
         let keys = breakers(4);
