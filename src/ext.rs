@@ -1,7 +1,7 @@
 //! Layers by hand: the policies as methods of tower's [`ServiceBuilder`].
 //!
-//! For an order of your own, or the same policy twice; otherwise a [stack](crate::stack) is shorter and cheaper. Outside
-//! in, as everywhere in a `ServiceBuilder`: what is named first meets a call first.
+//! For an order of your own, or the same policy twice; otherwise a [stack](crate::stack) is shorter and cheaper.
+//! Outside in, as everywhere in a `ServiceBuilder`: what is named first meets a call first.
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,8 +22,8 @@
 //! # }).unwrap();
 //! ```
 //!
-//! The methods begin with `with_` because tower has a `retry`, a `timeout`, a `rate_limit` and a `load_shed` of its own,
-//! which would win silently.
+//! The methods begin with `with_` because tower has a `retry`, a `timeout`, a `rate_limit` and a `load_shed` of its
+//! own, which would win silently.
 
 use tower::{ServiceBuilder, layer::util::Stack as Then};
 

@@ -2,10 +2,10 @@
 //! slow, failing or gone.
 //!
 //! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit),
-//! [load shedding](load_shed), [adaptive concurrency](concurrency), the [retry], the [hedge], the [timeout] and the
-//! [fallback], each as a layer and all in one [stack]. They go in front of any Tower service (axum, hyper, tonic,
-//! reqwest) or around any future, allocate nothing and take no lock on the way of a call, and are right under
-//! cancellation, panics and races.
+//! each of these three [by key](keyed) as well, [load shedding](load_shed), [adaptive concurrency](concurrency), the
+//! [retry], the [hedge], the [timeout] and the [fallback], each as a layer and all in one [stack]. They go in front of
+//! any Tower service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on the way
+//! of a call, and are right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
@@ -42,6 +42,7 @@
 //! | turning calls away early when there are too many | [`load_shed`] |
 //! | limits on the number of calls in a time | [`rate_limit`] |
 //! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
+//! | a policy for each tenant, operation or other key; limits on several levels | [`keyed`] |
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
 //! | a second copy of a call that takes too long | [`hedge`] |
 //! | answers when the service has none: values, other services, the last good one | [`fallback`] |
@@ -95,6 +96,7 @@ pub mod fallback;
 pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod keyed;
 mod lanes;
 pub mod load_shed;
 mod name;

@@ -51,6 +51,22 @@ pub enum PairWait<T, A, B> {
     Second(Option<T>, B),
 }
 
+impl<P: Queue> Queue for &P {
+    type Wait = P::Wait;
+
+    fn enter(&self, now: &mut Moment) -> Result<Entry<P::Permit, P::Wait>, Rejection> {
+        (**self).enter(now)
+    }
+
+    fn poll_wait(&self, wait: &mut P::Wait, cx: &mut Context<'_>) -> Poll<Result<P::Permit, Rejection>> {
+        (**self).poll_wait(wait, cx)
+    }
+
+    fn leave(&self, wait: P::Wait) {
+        (**self).leave(wait);
+    }
+}
+
 impl<A: Queue, B: Queue> Queue for (A, B) {
     type Wait = PairWait<A::Permit, A::Wait, B::Wait>;
 

@@ -186,10 +186,16 @@ impl Handle {
             waited: core.waited.load(Relaxed),
         }
     }
+
+    /// Whether `other` is a clone of this handle.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
 }
 
 impl Core {
-    fn new(name: Name, config: Config) -> Self {
+    pub(super) fn new(name: Name, config: Config) -> Self {
         let core = Self {
             paid_until: AtomicU64::new(0),
             interval: AtomicU64::new(1),
@@ -212,6 +218,16 @@ impl Core {
         self.tolerance.store(tolerance, Relaxed);
         self.max_wait.store(config.max_wait.map_or(0, nanos), Relaxed);
         *current = config;
+    }
+
+    /// Whether all calls let in so far are paid for, so that nothing is remembered.
+    pub(super) fn is_full(&self, now: &mut Moment) -> bool {
+        Quota::is_full(self.paid_until.load(Relaxed), now.tick().as_nanos())
+    }
+
+    /// Forgets what was let in.
+    pub(super) fn refill(&self) {
+        self.paid_until.store(0, Relaxed);
     }
 
     fn quota(&self) -> Quota {

@@ -24,6 +24,11 @@ mod hosts;
 mod http;
 #[cfg(feature = "http")]
 mod http_stream;
+mod keyed;
+#[cfg(feature = "http")]
+mod keyed_http;
+mod keyed_levels;
+mod keyed_table;
 mod load_shed;
 mod log;
 mod loopback;
