@@ -5,8 +5,8 @@
 //! for the rest; a quota for each API key. Not where a few policies are known beforehand: a handle for each is simpler.
 //!
 //! **How it decides.** Each request has a key, or none: a [`KeyOf`] finds it, which may be a closure ([`key_fn`],
-//! [`str_key_fn`]). A [`Handle`] keeps a policy for each key, circuit breaker, bulkhead or rate limit, made when the key
-//! first comes. Keys come from outside, so there are never more than [`max_keys`](Config::max_keys) of them:
+//! [`str_key_fn`]). A [`Handle`] keeps a policy for each key (circuit breaker, bulkhead or rate limit), made when the
+//! key first comes. Keys come from outside, so there are never more than [`max_keys`](Config::max_keys) of them:
 //!
 //! - A key that was not asked for for [`idle_for`](Config::idle_for) leaves as other keys come.
 //! - When all room is taken, the key leaves that was not asked for for longest, of a few that are looked at. Keys whose
@@ -20,10 +20,10 @@
 //!
 //! A key never has two policies at a time: it does not leave while anybody holds its policy.
 //!
-//! **Several levels.** A pair of what gives policies does so too: `(tenants.by(…), (operations.by(…), all))` asks in that
-//! order, and what one has given it takes back when a later one refuses. Put the narrower first. [`Levels`] is that for
-//! bulkheads, ready made: so many calls of a tenant, of an operation, and in all. One tenant cannot starve another: it
-//! takes no place of the levels that are shared while it has none of its own.
+//! **Several levels.** A pair of what gives policies does so too: `(tenants.by(…), (operations.by(…), all))` asks in
+//! that order, and what one has given it takes back when a later one refuses. Put the narrower first. [`Levels`] is
+//! that for bulkheads, ready made: so many calls of a tenant, of an operation, and in all. One tenant cannot starve
+//! another: it takes no place of the levels that are shared while it has none of its own.
 //!
 //! **Where it stands.** Where the policy of which there are many stands: see [`breaker`](crate::breaker),
 //! [`bulkhead`](crate::bulkhead) and [`rate_limit`](crate::rate_limit). The order of the whole stack, outside in:
@@ -89,8 +89,8 @@
 //!
 //! # Readiness
 //!
-//! A service is ready when the one behind it is: which policy a call meets is known only when the call comes. So nothing
-//! is held before it, and an error of `poll_ready` is counted by nobody.
+//! A service is ready when the one behind it is: which policy a call meets is known only when the call comes. So
+//! nothing is held before it, and an error of `poll_ready` is counted by nobody.
 //!
 //! # Cancellation
 //!
