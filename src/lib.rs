@@ -1,9 +1,10 @@
 //! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
 //! slow, failing or gone.
 //!
-//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit), each
-//! of these three [by key](keyed) as well, the [retry] and the [timeout]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or around any future,
-//! allocate nothing and take no lock on the way of a call, and are right under cancellation, panics and races.
+//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit),
+//! each of these three [by key](keyed) as well, the [retry] and the [timeout]. They go in front of any Tower service
+//! (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on the way of a call (by
+//! key, the read lock of a look-up), and are right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
