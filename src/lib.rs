@@ -5,7 +5,7 @@
 //! each of these three [by key](keyed) as well, [load shedding](load_shed), [adaptive concurrency](concurrency), the
 //! [retry], the [hedge], the [timeout] and the [fallback], each as a layer and all in one [stack]. They go in front of
 //! any Tower service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on the way
-//! of a call, and are right under cancellation, panics and races.
+//! of a call (by key, the read lock of a look-up), and are right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
