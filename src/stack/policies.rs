@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{breaker, bulkhead, concurrency, fallback, load_shed, name::Name, own::Fork, rate_limit, retry, timeout};
+use crate::{
+    breaker, bulkhead, concurrency, fallback, hedge, load_shed, name::Name, own::Fork, rate_limit, retry, timeout,
+};
 
 /// What lets a call in before anything else.
 pub(super) type Outer = (Option<load_shed::Handle>, Option<rate_limit::Handle>);
@@ -18,6 +20,7 @@ pub(super) struct Policies {
     pub(super) outer: Outer,
     pub(super) timeout: Option<timeout::Handle>,
     pub(super) retry: Option<retry::Handle>,
+    pub(super) hedge: Option<hedge::Handle>,
     pub(super) inner: Inner,
     pub(super) attempt_timeout: Option<timeout::Handle>,
 }

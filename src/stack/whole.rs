@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     breaker, bulkhead, concurrency, fallback,
     fallback::NoFallback,
-    load_shed,
+    hedge, load_shed,
     name::Name,
     observe::{self, Observer},
     outcome::OnError,
@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub timeout: Option<timeout::Snapshot>,
     /// The retry.
     pub retry: Option<retry::Snapshot>,
+    /// The hedge.
+    pub hedge: Option<hedge::Snapshot>,
     /// The breaker.
     pub breaker: Option<observe::Snapshot>,
     /// The adaptive limit.
@@ -148,6 +150,12 @@ impl<C, F, R> Stack<C, F, R> {
         self.parts.policies.retry.as_ref()
     }
 
+    /// The hedge, if it has one.
+    #[must_use]
+    pub fn hedge(&self) -> Option<&hedge::Handle> {
+        self.parts.policies.hedge.as_ref()
+    }
+
     /// The breaker, if it has one.
     #[must_use]
     pub fn breaker(&self) -> Option<&breaker::Handle> {
@@ -179,6 +187,7 @@ impl<C, F, R> Stack<C, F, R> {
         self.rate_limit().inspect(|policy| policy.observe(observer.clone()));
         self.timeout().inspect(|policy| policy.observe(observer.clone()));
         self.retry().inspect(|policy| policy.observe(observer.clone()));
+        self.hedge().inspect(|policy| policy.observe(observer.clone()));
         self.breaker().inspect(|policy| policy.observe(observer.clone()));
         self.concurrency().inspect(|policy| policy.observe(observer.clone()));
         self.bulkhead().inspect(|policy| policy.observe(observer.clone()));
@@ -195,6 +204,7 @@ impl<C, F, R> Stack<C, F, R> {
             rate_limit: self.rate_limit().map(rate_limit::Handle::snapshot),
             timeout: self.timeout().map(timeout::Handle::snapshot),
             retry: self.retry().map(retry::Handle::snapshot),
+            hedge: self.hedge().map(hedge::Handle::snapshot),
             breaker: self.breaker().map(breaker::Handle::snapshot),
             concurrency: self.concurrency().map(concurrency::Handle::snapshot),
             bulkhead: self.bulkhead().map(bulkhead::Handle::snapshot),
