@@ -1,5 +1,6 @@
 //! HTTP at the edge: what a status means, `Retry-After`, rejections as responses, and bodies that stream.
 //!
+//! - [`Stack::http_client`](crate::Stack::http_client) is a whole [stack](crate::stack) that knows all this.
 //! - [`StatusClassify`] decides by the status of a response: 5xx is a failure, 4xx says nothing about the service.
 //! - [`Idempotent`] has a [retry](crate::retry) send again only what may be sent twice.
 //! - [`RespondLayer`] turns rejections into responses (503, 429, 504) and leaves only the service's own error, which
@@ -32,6 +33,7 @@ mod deadline;
 mod replay;
 mod respond;
 mod retry_after;
+mod stack;
 mod streamed;
 
 pub use body_timeout::{BodyTimeout, BodyTimeoutFuture, BodyTimeoutLayer, LimitedBody};
@@ -43,4 +45,5 @@ pub use deadline::{
 pub use replay::Idempotent;
 pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer, TakeRejection, rejection_response};
 pub use retry_after::{retry_after, retry_after_date, retry_after_seconds};
+pub use stack::{HttpRules, HttpStack};
 pub use streamed::{Streamed, StreamedBody, StreamedFuture, StreamedLayer};

@@ -1,12 +1,17 @@
 use http::Request;
 
-use crate::retry::Replay;
+use crate::{
+    deadline::{Deadline, DeadlineOf},
+    http::RequestDeadline,
+    retry::Replay,
+    time::Tick,
+};
 
 /// Sends a request again when its method may be sent twice: GET, HEAD, OPTIONS, TRACE, PUT and DELETE.
 ///
 /// A POST or PATCH that failed may have been carried out all the same; one that carries an `Idempotency-Key` says that
 /// the server knows a request which it has seen, and is sent again too. The body has to be `Clone`, as a buffered one
-/// is.
+/// is. A [deadline](crate::Deadline) in the request's extensions is known: no wait is begun that passes it.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -38,6 +43,10 @@ impl<B: Clone> Replay<Request<B>> for Idempotent {
 
     fn again(&self, kept: &Request<B>, _attempt: u32) -> Option<Request<B>> {
         Some(kept.clone())
+    }
+
+    fn deadline(&self, request: &Request<B>) -> Option<Tick> {
+        RequestDeadline.deadline(request).map(Deadline::tick)
     }
 }
 

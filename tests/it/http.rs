@@ -1,6 +1,7 @@
 //! The `http` feature: what a status means, rejections as responses, bodies judged at their end.
 
 mod classify;
+mod client_stack;
 mod limits;
 mod respond;
 mod server;
