@@ -2,7 +2,8 @@
 //!
 //! - [`Stack::http_client`](crate::Stack::http_client) is a whole [stack](crate::stack) that knows all this.
 //! - [`StatusClassify`] decides by the status of a response: 5xx is a failure, 4xx says nothing about the service.
-//! - [`Idempotent`] has a [retry](crate::retry) send again only what may be sent twice.
+//! - [`Idempotent`] has a [retry](crate::retry) send again only what may be sent twice, [`ReplayBodyLayer`] records
+//!   bodies that stream, up to a limit, so that they can be.
 //! - [`RespondLayer`] turns rejections into responses (503, 429, 504) and leaves only the service's own error, which
 //!   makes a stack fit into axum's `Router::layer`.
 //! - [`until_body_end`](crate::admission::AdmissionLayer::until_body_end) judges a response, and holds what the policy
@@ -31,10 +32,12 @@ mod body_timeout;
 mod classify;
 mod deadline;
 mod replay;
+mod replay_body;
 mod respond;
 mod retry_after;
 mod stack;
 mod streamed;
+mod tape;
 
 pub use body_timeout::{BodyTimeout, BodyTimeoutFuture, BodyTimeoutLayer, LimitedBody};
 pub use classify::StatusClassify;
@@ -43,6 +46,7 @@ pub use deadline::{
     grpc_timeout_value, timeout_header,
 };
 pub use replay::Idempotent;
+pub use replay_body::{KeptRequest, ReplayBodies, ReplayBody, ReplayBodyLayer};
 pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer, TakeRejection, rejection_response};
 pub use retry_after::{retry_after, retry_after_date, retry_after_seconds};
 pub use stack::{HttpRules, HttpStack};

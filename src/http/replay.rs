@@ -11,7 +11,7 @@ use crate::{
 ///
 /// A POST or PATCH that failed may have been carried out all the same; one that carries an `Idempotency-Key` says that
 /// the server knows a request which it has seen, and is sent again too. The body has to be `Clone`, as a buffered one
-/// is. A [deadline](crate::Deadline) in the request's extensions is known: no wait is begun that passes it.
+/// is, or one that is recorded while it is sent: see [`ReplayBodyLayer`](crate::http::ReplayBodyLayer). A [deadline](crate::Deadline) in the request's extensions is known: no wait is begun that passes it.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -33,12 +33,15 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Idempotent;
 
+pub(super) fn may_be_sent_twice<B>(request: &Request<B>) -> bool {
+    request.method().is_idempotent() || request.headers().contains_key("idempotency-key")
+}
+
 impl<B: Clone> Replay<Request<B>> for Idempotent {
     type Kept = Request<B>;
 
     fn keep(&self, request: &mut Request<B>) -> Option<Request<B>> {
-        let may_be_sent_twice = request.method().is_idempotent() || request.headers().contains_key("idempotency-key");
-        may_be_sent_twice.then(|| request.clone())
+        may_be_sent_twice(request).then(|| request.clone())
     }
 
     fn again(&self, kept: &Request<B>, _attempt: u32) -> Option<Request<B>> {

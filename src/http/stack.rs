@@ -19,7 +19,8 @@ impl Stack {
     /// 503, 504, and errors), not before the time in `Retry-After`, and only if the request [may be sent
     /// twice](Idempotent). A [deadline](crate::Deadline) in the request's extensions cuts the call short.
     ///
-    /// The bodies of requests have to be `Clone`, as buffered ones are.
+    /// The bodies of requests have to be `Clone`, as buffered ones are; over those that stream, put a
+    /// [`ReplayBodyLayer`](crate::http::ReplayBodyLayer) outside of the stack.
     ///
     /// ```
     /// use http::{Request, Response};

@@ -3,6 +3,7 @@
 mod classify;
 mod client_stack;
 mod limits;
+mod replay_body;
 mod respond;
 mod server;
 mod stream;

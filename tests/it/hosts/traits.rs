@@ -135,7 +135,9 @@ type BreakerFuture<F> = breaker::ResponseFuture<F>;
 #[cfg(feature = "http")]
 #[test]
 fn so_are_those_of_the_http_feature() {
-    use mainstay::http::{Respond, RespondBody, RespondFuture, Streamed, StreamedBody, StreamedFuture};
+    use mainstay::http::{
+        ReplayBodies, ReplayBody, Respond, RespondBody, RespondFuture, Streamed, StreamedBody, StreamedFuture,
+    };
 
     type StreamedService<S> = Streamed<S, Handle>;
     type OnlyStreamed<F> = StreamedFuture<F, Handle, OnError>;
@@ -143,6 +145,8 @@ fn so_are_those_of_the_http_feature() {
     type OnlyStreamedBody<B> = StreamedBody<B, Handle, OnError>;
     services!(StreamedService);
     services!(Respond);
+    services!(ReplayBodies);
+    futures!(ReplayBody);
     futures!(OnlyStreamed);
     futures!(OnlyRespond);
     futures!(OnlyStreamedBody);
