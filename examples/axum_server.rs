@@ -13,8 +13,8 @@ use tower::ServiceBuilder;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError + Send + Sync>> {
-    // Two requests are worked on, two may wait for up to 100 ms, and more are turned away at once (of low priority, half
-    // as many are let in). None takes longer than 300 ms.
+    // Two requests are worked on, two may wait for up to 100 ms, and more are turned away at once: of low priority,
+    // half as many are let in. None takes longer than 300 ms.
     let stack = Stack::builder("shop")
         .load_shed(load_shed::Config::new().in_flight(4).shares(1.0, 0.5))
         .timeout(Duration::from_millis(300))

@@ -1,4 +1,4 @@
-//! Stands for what tonic generates from a `.proto` file: a service and its client. Messages are nothing but their bytes.
+//! Stands for what tonic generates from a `.proto` file: a service and its client. Messages are just their bytes.
 
 use std::{
     convert::Infallible,

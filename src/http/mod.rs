@@ -7,7 +7,8 @@
 //! - [`RespondLayer`] turns rejections into responses (503, 429, 504) and leaves only the service's own error, which
 //!   makes a stack fit into axum's `Router::layer`.
 //! - [`until_body_end`](crate::admission::AdmissionLayer::until_body_end) judges a response, and holds what the policy
-//!   gave, until its body has ended, failed or been dropped, instead of at its head.
+//!   gave, until its body has ended, failed or been dropped, instead of at its head;
+//!   [`Stack::until_body_end`](crate::Stack::until_body_end) does so for a whole stack.
 //! - [`retry_after`], [`retry_after_seconds`] and [`retry_after_date`] read and write the header.
 //! - [`DeadlineLayer`] and [`SendDeadlineLayer`] carry the time left from server to client in headers,
 //!   [`BodyTimeoutLayer`] cuts off bodies that stop half-way.
@@ -28,6 +29,7 @@
 //! );
 //! ```
 
+mod attempt_limit;
 mod body_timeout;
 mod classify;
 mod deadline;
@@ -37,8 +39,12 @@ mod respond;
 mod retry_after;
 mod stack;
 mod streamed;
+mod streamed_body;
+mod streamed_queued;
+mod streamed_stack;
 mod tape;
 
+pub use attempt_limit::{AttemptLimit, AttemptLimitFuture};
 pub use body_timeout::{BodyTimeout, BodyTimeoutFuture, BodyTimeoutLayer, LimitedBody};
 pub use classify::StatusClassify;
 pub use deadline::{
@@ -50,4 +56,7 @@ pub use replay_body::{KeptRequest, ReplayBodies, ReplayBody, ReplayBodyLayer};
 pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer, TakeRejection, rejection_response};
 pub use retry_after::{retry_after, retry_after_date, retry_after_seconds};
 pub use stack::{HttpRules, HttpStack};
-pub use streamed::{Streamed, StreamedBody, StreamedFuture, StreamedLayer};
+pub use streamed::{Streamed, StreamedFuture, StreamedLayer};
+pub use streamed_body::StreamedBody;
+pub use streamed_queued::{QueuedStreamed, QueuedStreamedFuture, QueuedStreamedLayer};
+pub use streamed_stack::{StackBody, StreamedStack, StreamedStackLayer};

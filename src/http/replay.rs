@@ -11,7 +11,8 @@ use crate::{
 ///
 /// A POST or PATCH that failed may have been carried out all the same; one that carries an `Idempotency-Key` says that
 /// the server knows a request which it has seen, and is sent again too. The body has to be `Clone`, as a buffered one
-/// is, or one that is recorded while it is sent: see [`ReplayBodyLayer`](crate::http::ReplayBodyLayer). A [deadline](crate::Deadline) in the request's extensions is known: no wait is begun that passes it.
+/// is, or one that is [recorded](crate::http::ReplayBodyLayer) while it is sent. A [deadline](crate::Deadline) in the
+/// request's extensions is known: no wait is begun that passes it.
 ///
 /// ```
 /// use http::{Request, Response};

@@ -7,6 +7,7 @@ mod replay_body;
 mod respond;
 mod server;
 mod stream;
+mod streamed_stack;
 
 use std::{
     collections::VecDeque,

@@ -4,7 +4,7 @@ use axum::{response::IntoResponse, routing::get};
 use mainstay::{
     BoxError,
     fallback::Fallback,
-    http::{RespondLayer, StatusClassify},
+    http::{ReplayBodyLayer, RespondLayer, StatusClassify},
 };
 use tower::{ServiceBuilder, buffer::BufferLayer};
 
@@ -55,6 +55,21 @@ async fn axum_takes_a_whole_stack_wherever_it_takes_layers() {
         Router::new().fallback(ok).layer(whole),
     ];
     assert_guarded(&breaker, &routers).await;
+    let streamed = all().once().build();
+    let bodies =
+        ServiceBuilder::new().layer(RespondLayer::new()).layer(streamed.until_body_end()).map_err(Error::Inner);
+    assert_layer(&streamed.until_body_end());
+    for router in [
+        Router::new().route("/", get(ok)).layer(bodies.clone()),
+        Router::new().route("/", get(ok)).route_layer(bodies.clone()),
+        Router::new().route("/", get(ok).layer(bodies)),
+    ] {
+        let answer = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(streamed.bulkhead().unwrap().running(), 1);
+        assert_eq!(axum::body::to_bytes(answer.into_body(), 10).await.unwrap(), "ok");
+        assert_eq!(streamed.bulkhead().unwrap().running(), 0);
+    }
+    assert_eq!(streamed.breaker().unwrap().snapshot().totals.calls.success, 3);
     // A stack with a fallback of its own answers in place of what is behind it.
     let calm = Fallback::with(|_: &Error<Infallible>| "we will be right back".into_response());
     let stack = all().once().fallback(calm).build();
@@ -70,8 +85,12 @@ async fn a_stack_of_the_http_feature_calls_the_clone_that_was_ready() {
     let stack = all().build();
     assert_contract(stack.breaker().unwrap(), ServiceBuilder::new().layer(RespondLayer::new()).layer(stack.layer()))
         .await;
+    let stack = all().build();
+    assert_contract(stack.breaker().unwrap(), stack.until_body_end()).await;
     let client = Stack::http_client("shop");
     assert_layer(&client.layer());
+    assert_layer(&client.until_body_end());
+    assert_layer(&ReplayBodyLayer::default());
 }
 
 #[tokio::test(start_paused = true)]

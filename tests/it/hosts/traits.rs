@@ -136,7 +136,8 @@ type BreakerFuture<F> = breaker::ResponseFuture<F>;
 #[test]
 fn so_are_those_of_the_http_feature() {
     use mainstay::http::{
-        ReplayBodies, ReplayBody, Respond, RespondBody, RespondFuture, Streamed, StreamedBody, StreamedFuture,
+        AttemptLimit, AttemptLimitFuture, ReplayBodies, ReplayBody, Respond, RespondBody, RespondFuture, Streamed,
+        StreamedBody, StreamedFuture, StreamedStack,
     };
 
     type StreamedService<S> = Streamed<S, Handle>;
@@ -146,6 +147,9 @@ fn so_are_those_of_the_http_feature() {
     services!(StreamedService);
     services!(Respond);
     services!(ReplayBodies);
+    services!(StreamedStack);
+    services!(AttemptLimit);
+    futures!(AttemptLimitFuture);
     futures!(ReplayBody);
     futures!(OnlyStreamed);
     futures!(OnlyRespond);

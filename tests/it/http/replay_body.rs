@@ -1,13 +1,16 @@
 //! Bodies that are recorded while they are sent, so that they can be sent again.
 
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
     future::{pending, poll_fn, ready},
     pin::{Pin, pin},
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use allocation_counter::measure;
@@ -266,6 +269,50 @@ fn all_who_wait_are_woken_whoever_asked_last() {
     drop(sender);
     drop(second_waits);
     assert_eq!(poll_once(&mut pin!(frame(&mut two))), Poll::Ready(None));
+}
+
+/// A body that has the other attempt look for more while it is itself being read.
+struct Entangled(Rc<RefCell<Option<ReplayBody<Entangled>>>>, Arc<Woken>, VecDeque<&'static str>);
+
+#[derive(Default)]
+struct Woken(AtomicU32);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+impl Body for Entangled {
+    type Data = Bytes;
+    type Error = Boom;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Boom>>> {
+        if let Some(other) = self.0.borrow_mut().as_mut() {
+            let waker = Waker::from(Arc::clone(&self.1));
+            assert!(Pin::new(other).poll_frame(&mut Context::from_waker(&waker)).is_pending());
+        }
+        match self.2.pop_front() {
+            Some("") => Poll::Pending,
+            piece => Poll::Ready(piece.map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))))),
+        }
+    }
+}
+
+#[test]
+fn who_comes_while_the_body_is_being_read_is_told_when_it_is_back() {
+    for (piece, found) in [("", Poll::Ready(Some("two".to_owned()))), ("one", Poll::Ready(Some("one".to_owned())))] {
+        let (other, woken) = (Rc::default(), Arc::<Woken>::default());
+        let body = Entangled(Rc::clone(&other), Arc::clone(&woken), VecDeque::from([piece, "two"]));
+        let (mut one, kept) = first(body, 100);
+        *other.borrow_mut() = again(&kept);
+        let mut waits = task::spawn(frame(&mut one));
+        assert_eq!(waits.poll().is_pending(), piece.is_empty());
+        assert_eq!(woken.0.load(SeqCst), 1);
+        assert_eq!(waits.is_woken(), piece.is_empty(), "who has what it waited for is not woken");
+        let mut two = other.take().unwrap();
+        assert_eq!(poll_once(&mut pin!(frame(&mut two))), found);
+    }
 }
 
 #[tokio::test(start_paused = true)]
