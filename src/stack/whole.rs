@@ -112,8 +112,8 @@ impl<C, F, R> Stack<C, F, R> {
         StackLayer::new(Arc::clone(&self.parts))
     }
 
-    /// What lets each attempt in, who judges it, and the limit of its time; and a stack of all the rest. For a skin that
-    /// lets go of an attempt later than at its answer.
+    /// A stack of all but what lets each attempt in; that; who judges an attempt, and the limit of its time. For a skin
+    /// that lets go of an attempt later than at its answer.
     #[cfg(feature = "http")]
     pub(crate) fn apart(&self) -> (Self, crate::stack::Innermost, Arc<C>, Option<timeout::Handle>) {
         let mut parts = Parts::clone(&self.parts);
