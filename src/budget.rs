@@ -5,7 +5,7 @@
 
 use std::{fmt, num::NonZeroU64, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     lanes::{Lanes, Seat},
@@ -92,6 +92,46 @@ impl BudgetConfig {
         }
         checks.range("budget.min_per_second", self.min_per_second, 0..=1_000_000);
         checks.range("budget.cap", self.cap, 1..=1_000_000);
+    }
+}
+
+/// A budget in a file, or `"off"`.
+#[derive(Debug)]
+pub(crate) struct RawBudget(pub(crate) Option<BudgetConfig>);
+
+impl Serialize for RawBudget {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(budget) => budget.serialize(serializer),
+            None => serializer.serialize_str("off"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RawBudget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = RawBudget;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a budget such as { ratio = 0.2, min_per_second = 10, cap = 100 }, or \"off\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<RawBudget, E> {
+                match text {
+                    "off" => Ok(RawBudget(None)),
+                    other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
+                }
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RawBudget, A::Error> {
+                BudgetConfig::deserialize(de::value::MapAccessDeserializer::new(map)).map(|it| RawBudget(Some(it)))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
 //! slow, failing or gone.
 //!
-//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit), the
-//! [retry], the [timeout] and the [fallback]. They go in front of any Tower service (axum, hyper, tonic, reqwest) or
-//! around any future, allocate nothing and take no lock on the way of a call, and are right under cancellation, panics
-//! and races.
+//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit),
+//! each of these three [by key](keyed) as well, [load shedding](load_shed), [adaptive concurrency](concurrency), the
+//! [retry], the [hedge], the [timeout] and the [fallback], each as a layer and all in one [stack]. They go in front of
+//! any Tower service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on the way
+//! of a call (by key, the read lock of a look-up), and are right under cancellation, panics and races.
 //!
 //! ```
 //! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
@@ -41,10 +42,12 @@
 //! | turning calls away early when there are too many | [`load_shed`] |
 //! | limits on the number of calls in a time | [`rate_limit`] |
 //! | limits on the time of a call, deadlines of requests | [`timeout`], [`Deadline`] |
+//! | a policy for each tenant, operation or other key; limits on several levels | [`keyed`] |
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
+//! | a second copy of a call that takes too long | [`hedge`] |
 //! | answers when the service has none: values, other services, the last good one | [`fallback`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
-//! | what counts as a failure | [`Classify`], [`OnError`], [`Outcome`] |
+//! | what counts as a failure | [`Classify`], [`OnError`], [`OnOverload`], [`Outcome`] |
 //! | events, snapshots, latencies | [`observe`] |
 //! | how layers treat readiness, cancellation and panics | [`admission`] |
 //! | HTTP: statuses, `Retry-After`, rejections as responses, streaming bodies | `http` (feature `http`) |
@@ -66,7 +69,7 @@
 //! # Time
 //!
 //! All clocks follow `tokio::time::pause`, so code that uses this crate is tested without sleeping. Nothing here
-//! needs a runtime except what waits: a retry before its next attempt, a service in
+//! needs a runtime except what waits: a retry or a hedge before its next attempt, a service in
 //! [`Readiness::Unready`](breaker::Readiness) mode, and the optional wake-up of an open circuit.
 //!
 //! # Features
@@ -88,9 +91,12 @@ pub mod bulkhead;
 pub mod concurrency;
 mod deadline;
 mod error;
+pub mod ext;
 pub mod fallback;
+pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod keyed;
 mod lanes;
 pub mod load_shed;
 mod name;

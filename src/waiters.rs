@@ -77,8 +77,14 @@ impl Place {
     }
 
     /// Waits no more.
+    #[inline]
     pub(crate) fn leave(&mut self) {
-        let Some((waiters, id)) = self.0.take() else { return };
+        if let Some((waiters, id)) = self.0.take() {
+            Self::leave_queue(&waiters, id);
+        }
+    }
+
+    fn leave_queue(waiters: &Waiters, id: u64) {
         let mut queue = waiters.0.queue.lock();
         if let Some(at) = queue.wakers.iter().position(|(waiting, _)| *waiting == id) {
             let left = queue.wakers.swap_remove(at);

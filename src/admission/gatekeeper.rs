@@ -85,6 +85,15 @@ impl<P: Policy> Gatekeeper<P> {
         }
     }
 
+    /// Lets a call in if that needs no second look, with a permit that the caller sees to.
+    #[inline]
+    pub(crate) fn at_once(&self, policy: &P, now: &mut Moment) -> Option<P::Permit>
+    where
+        P: Queue,
+    {
+        if self.shut { None } else { policy.at_once(now) }
+    }
+
     /// Lets a call in, or queues it, as `enter` says. The service is asked whether it is ready if it was not asked
     /// before.
     #[inline]
@@ -104,7 +113,7 @@ impl<P: Policy> Gatekeeper<P> {
                 Ok(Entered::Admitted(if asked { admitted } else { make_ready(admitted, inner)? }))
             }
             Entry::Queued(wait) => {
-                let place = InQueue { holder, wait: Some(wait) };
+                let place = InQueue::new(holder, wait);
                 let ready = asked || matches!(inner(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
                 if ready { Ok(Entered::Queued(place)) } else { Err(come_again(place.holder.policy())) }
             }
@@ -185,6 +194,10 @@ impl<H: Holds> InQueue<H>
 where
     H::Policy: Queue,
 {
+    pub(crate) fn new(holder: H, wait: <H::Policy as Queue>::Wait) -> Self {
+        Self { holder, wait: Some(wait) }
+    }
+
     /// The place without its holder, who then has to see to it that it is left.
     pub(crate) fn into_wait(mut self) -> Option<<H::Policy as Queue>::Wait> {
         self.wait.take()

@@ -89,6 +89,36 @@ pub trait Sealed {}
 
 impl<A: Sealed, B: Sealed> Sealed for (A, B) {}
 
+impl<P: Sealed> Sealed for &P {}
+
+/// A policy by reference: for pairs that are put together for one call.
+impl<P: Policy> Policy for &P {
+    type Permit = P::Permit;
+    type Waiting = P::Waiting;
+
+    #[inline]
+    fn admit(&self, now: &mut Moment) -> Result<P::Permit, Rejection> {
+        (**self).admit(now)
+    }
+
+    fn come_again(&self) -> Option<Rejection> {
+        (**self).come_again()
+    }
+
+    #[inline]
+    fn settle(&self, permit: P::Permit, verdict: Verdict, now: &mut Moment) {
+        (**self).settle(permit, verdict, now);
+    }
+
+    fn poll_gate(&self, waiting: &mut P::Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
+        (**self).poll_gate(waiting, cx)
+    }
+
+    fn watch(&self, waiting: &mut P::Waiting, cx: &mut Context<'_>) {
+        (**self).watch(waiting, cx);
+    }
+}
+
 /// Two policies as one: the first is asked first. Nest pairs for more: `(a, (b, c))`.
 impl<A: Policy, B: Policy> Policy for (A, B) {
     type Permit = (A::Permit, B::Permit);
@@ -116,6 +146,7 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
         self.0.settle(first, verdict, now);
     }
 
+    #[inline]
     fn poll_gate(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
         if ready!(self.0.poll_gate(&mut waiting.0, cx)) == Gate::Shut {
             return Poll::Ready(Gate::Shut);

@@ -18,6 +18,14 @@ pub trait Queue: Policy {
     /// The rejection, when it does neither; it is counted and told.
     fn enter(&self, now: &mut Moment) -> Result<Entry<Self::Permit, Self::Wait>, Rejection>;
 
+    /// Lets a call in if that needs no second look. None says nothing yet: ask [`enter`](Self::enter) then. Most calls
+    /// come in here, without the room that a rejection or a place in a queue would take.
+    #[inline]
+    fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
+        let _ = now;
+        None
+    }
+
     /// Waits for the permit. After an answer the place is gone.
     fn poll_wait(&self, wait: &mut Self::Wait, cx: &mut Context<'_>) -> Poll<Result<Self::Permit, Rejection>>;
 
@@ -43,9 +51,36 @@ pub enum PairWait<T, A, B> {
     Second(Option<T>, B),
 }
 
+impl<P: Queue> Queue for &P {
+    type Wait = P::Wait;
+
+    fn enter(&self, now: &mut Moment) -> Result<Entry<P::Permit, P::Wait>, Rejection> {
+        (**self).enter(now)
+    }
+
+    fn poll_wait(&self, wait: &mut P::Wait, cx: &mut Context<'_>) -> Poll<Result<P::Permit, Rejection>> {
+        (**self).poll_wait(wait, cx)
+    }
+
+    fn leave(&self, wait: P::Wait) {
+        (**self).leave(wait);
+    }
+}
+
 impl<A: Queue, B: Queue> Queue for (A, B) {
     type Wait = PairWait<A::Permit, A::Wait, B::Wait>;
 
+    #[inline]
+    fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
+        let first = self.0.at_once(now)?;
+        if let Some(second) = self.1.at_once(now) {
+            return Some((first, second));
+        }
+        self.0.settle(first, Verdict::Unused, now);
+        None
+    }
+
+    #[inline]
     fn enter(&self, now: &mut Moment) -> Result<Entry<Self::Permit, Self::Wait>, Rejection> {
         match self.0.enter(now)? {
             Entry::Admitted(first) => enter_second(self, first, now),
@@ -88,6 +123,7 @@ impl<A: Queue, B: Queue> Queue for (A, B) {
 type EntryOf<P> = Entry<<P as Policy>::Permit, <P as Queue>::Wait>;
 
 /// The first of two has let a call in: now the second is asked, and if it refuses, the first takes back what it gave.
+#[inline]
 fn enter_second<A: Queue, B: Queue>(
     (one, two): &(A, B),
     first: A::Permit,
@@ -105,6 +141,14 @@ fn enter_second<A: Queue, B: Queue>(
 
 impl<P: Queue> Queue for Option<P> {
     type Wait = P::Wait;
+
+    #[inline]
+    fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
+        match self {
+            Some(policy) => policy.at_once(now).map(Some),
+            None => Some(None),
+        }
+    }
 
     #[inline]
     fn enter(&self, now: &mut Moment) -> Result<Entry<Self::Permit, P::Wait>, Rejection> {

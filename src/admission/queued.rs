@@ -97,20 +97,8 @@ impl<S, P: Policy, C> Queued<S, P, C> {
         P: Queue,
     {
         let inner = &mut self.inner;
-        let state = match self.front.enter(|cx| inner.poll_ready(cx), enter) {
-            Ok(Entered::Admitted(mut call)) => {
-                let inner = &mut self.inner;
-                State::Called { future: call.guard(|| inner.call(request)), call }
-            }
-            Ok(Entered::Queued(place)) => {
-                // The clone that was made ready is the one to be called; the next call gets a fresh one.
-                let fresh = self.inner.clone();
-                let service = std::mem::replace(&mut self.inner, fresh);
-                State::Queued { service, request: Some(request), place }
-            }
-            Err(rejection) => State::Rejected { rejection: Some(rejection) },
-        };
-        QueuedFuture { state }
+        let entered = self.front.enter(|cx| inner.poll_ready(cx), enter);
+        QueuedFuture::new(&mut self.inner, request, entered)
     }
 }
 
@@ -146,6 +134,23 @@ pin_project! {
         Rejected { rejection: Option<Rejection> },
         Queued { service: S, request: Option<Req>, place: InQueue<Arc<Parts<P, C>>> },
         Called { #[pin] future: S::Future, call: Running<P, C> },
+    }
+}
+
+impl<S: Service<Req> + Clone, Req, P: Queue, C> QueuedFuture<S, Req, P, C> {
+    /// Calls the service if the call was let in, and takes it along if the call waits.
+    pub(crate) fn new(inner: &mut S, request: Req, entered: Result<Entered<Arc<Parts<P, C>>>, Rejection>) -> Self {
+        let state = match entered {
+            Ok(Entered::Admitted(mut call)) => State::Called { future: call.guard(|| inner.call(request)), call },
+            Ok(Entered::Queued(place)) => {
+                // The clone that was made ready is the one to be called; the next call gets a fresh one.
+                let fresh = inner.clone();
+                let service = std::mem::replace(inner, fresh);
+                State::Queued { service, request: Some(request), place }
+            }
+            Err(rejection) => State::Rejected { rejection: Some(rejection) },
+        };
+        Self { state }
     }
 }
 

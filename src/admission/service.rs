@@ -47,6 +47,12 @@ impl<P: Policy, C> Front<P, C> {
         self.gate.poll_ready(&self.parts.policy, cx, inner)
     }
 
+    /// What a call holds on to, for a layer that lets calls in by itself.
+    #[inline]
+    pub(crate) fn parts_of_call(&mut self) -> Arc<Parts<P, C>> {
+        self.parts.of_call()
+    }
+
     /// Lets a call in, or queues it, as `enter` says. The service behind this is asked whether it is ready if it was
     /// not asked before.
     pub(crate) fn enter<E: CarryRejection>(

@@ -28,6 +28,15 @@ impl Config {
         checks.finish()
     }
 
+    /// A window that was made for other settings cannot keep what it knows.
+    pub(super) fn keeps_window_of(&self, current: &Self) -> Result<(), ConfigError> {
+        if self.window == current.window {
+            return Ok(());
+        }
+        let why = format!("cannot change while in use, it is {:?}; make a new breaker", current.window);
+        Err(ConfigError::new("window", format_args!("{:?}", self.window), why))
+    }
+
     fn check_window(&self, checks: &mut Checks) {
         const FIELD: &str = "window";
         checks.range("minimum_calls", self.minimum_calls, 1..=1 << 40);

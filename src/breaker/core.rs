@@ -110,11 +110,19 @@ impl Core {
     #[inline]
     pub(super) fn admit(&self, now: &mut Moment) -> Result<Ticket, Rejection> {
         let word = self.word();
-        if word.passes() {
-            let began = if self.limits.is_timed() { now.tick() } else { Tick::NEVER };
-            return Ok(Ticket { generation: word.generation(), began, probe: 0 });
+        match self.pass(word, now) {
+            Some(ticket) => Ok(ticket),
+            None => self.admit_probe(word, now).inspect_err(|rejection| self.tell_rejected(rejection)),
         }
-        self.admit_probe(word, now).inspect_err(|rejection| self.tell_rejected(rejection))
+    }
+
+    /// Lets a call through a circuit that is not in the way.
+    #[inline]
+    pub(super) fn pass(&self, word: Word, now: &mut Moment) -> Option<Ticket> {
+        word.passes().then(|| {
+            let began = if self.limits.is_timed() { now.tick() } else { Tick::NEVER };
+            Ticket { generation: word.generation(), began, probe: 0 }
+        })
     }
 
     /// Counts a rejection and tells the observers of it.

@@ -104,10 +104,7 @@ impl Handle {
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
         config.check()?;
         let mut cold = self.core.cold.lock();
-        if config.window != cold.config.window {
-            let why = format!("cannot change while in use, it is {:?}; make a new breaker", cold.config.window);
-            return Err(ConfigError::new("window", format_args!("{:?}", config.window), why));
-        }
+        config.keeps_window_of(&cold.config)?;
         self.core.limits.set(&config);
         self.core.honors_retry_after.store(config.honor_retry_after.is_some(), Relaxed);
         self.core.unready.store(config.readiness == Readiness::Unready, Relaxed);

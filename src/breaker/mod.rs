@@ -105,6 +105,7 @@ mod period;
 mod permit;
 mod probing;
 mod raw;
+mod rest;
 mod review;
 mod row;
 mod run;

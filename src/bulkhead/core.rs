@@ -140,17 +140,26 @@ impl Core {
     /// Takes a place if there is one and nobody is ahead.
     #[inline]
     pub(super) fn take(&self, priority: Priority) -> Result<(), Rejection> {
-        let mut word = self.word.load(Relaxed);
-        while waiting(word) == 0 && running(word) < self.room(priority) {
-            match self.word.compare_exchange_weak(word, word + 1, AcqRel, Relaxed) {
-                Ok(_) => return Ok(()),
-                Err(now) => word = now,
-            }
+        if self.take_free(priority) {
+            return Ok(());
         }
-        if waiting(word) > 0 && self.take_past_lower(&self.queue.lock(), priority) {
+        if self.waiting() > 0 && self.take_past_lower(&self.queue.lock(), priority) {
             return Ok(());
         }
         Err(self.refuse())
+    }
+
+    /// Takes a place if one is free and nobody waits.
+    #[inline]
+    pub(super) fn take_free(&self, priority: Priority) -> bool {
+        let mut word = self.word.load(Relaxed);
+        while waiting(word) == 0 && running(word) < self.room(priority) {
+            match self.word.compare_exchange_weak(word, word + 1, AcqRel, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
     }
 
     /// Takes a place that those who wait may not have, because they matter less.

@@ -181,6 +181,12 @@ impl Handle {
             left: counts.left.load(Relaxed),
         }
     }
+
+    /// Whether `other` is a clone of this handle, of whatever priority.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
 }
 
 impl fmt::Debug for Handle {

@@ -71,6 +71,11 @@ impl Policy for Handle {
 impl Queue for Handle {
     type Wait = Wait;
 
+    #[inline]
+    fn at_once(&self, _: &mut Moment) -> Option<Held> {
+        self.core.take_free(self.priority).then_some(Held(()))
+    }
+
     fn enter(&self, _: &mut Moment) -> Result<Entry<Held, Wait>, Rejection> {
         Ok(match self.core.enter(self.priority)? {
             None => Entry::Admitted(Held(())),

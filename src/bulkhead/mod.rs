@@ -61,6 +61,7 @@ mod core;
 mod handle;
 mod layer;
 mod line;
+mod rest;
 
 pub use self::core::Wait;
 pub use config::Config;

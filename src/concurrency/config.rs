@@ -59,8 +59,8 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Drops {
-    /// A failure that took longer than 95 of 100 successes in the window before, as a time-out does, or that asked to be
-    /// left alone for a while (`Retry-After`). Right whatever the classifier, for an error that comes quickly says
+    /// A failure that took longer than 95 of 100 successes in the window before, as a time-out does, or that asked to
+    /// be left alone for a while (`Retry-After`). Right whatever the classifier, for an error that comes quickly says
     /// nothing about how busy a service is. Until there was a window, every failure that took any time.
     #[default]
     Late,

@@ -14,10 +14,10 @@ use crate::{
     concurrency::{
         Algorithm, Sample,
         config::{Config, Drops},
-        tally::{Sum, Tally},
+        tally::{Sum, Tallies},
     },
     error::{Reason, Rejection},
-    lanes::{Lanes, Seat},
+    lanes::Seat,
     name::Name,
     observe::{Event, Sink},
     sync::atomic::{
@@ -39,9 +39,8 @@ pub(super) struct Core {
     // A failure that took longer is a drop.
     usual: AtomicU64,
     every_failure: AtomicBool,
-    // A thread's lane is locked for the few writes of a call, and never waited for: a call that meets the end of the
-    // window there is not counted.
-    lanes: Lanes<Mutex<Tally>>,
+    tallies: Tallies,
+    // Locked once a window, by whoever closes it; others do not wait for it.
     learner: Mutex<Learner>,
     rejected: AtomicU64,
     dropped: AtomicU64,
@@ -101,10 +100,6 @@ const TOO_OLD: u32 = 100;
 /// What a time-out takes longer than: this share of the successes.
 const USUAL: f64 = 0.95;
 
-fn lane() -> Mutex<Tally> {
-    Mutex::new(Tally::new())
-}
-
 /// The limit after an answer: a number, between floor and ceiling, and not above one that was not used.
 fn bounded(answer: f64, before: f64, idle: bool, config: &Config) -> f64 {
     let answer = if answer.is_nan() { before } else { answer };
@@ -133,7 +128,7 @@ impl Core {
             since: AtomicU64::new(0),
             usual: AtomicU64::new(0),
             every_failure: AtomicBool::new(every_failure),
-            lanes: Lanes::new(lane),
+            tallies: Tallies::default(),
             learner: Mutex::new(Learner::new(config, fresh.algorithm, now)),
             rejected: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -172,15 +167,21 @@ impl Core {
     /// Takes a place if there is one.
     #[inline]
     pub(super) fn take(&self, now: &mut Moment) -> Result<Ticket, Rejection> {
+        self.take_free(now).ok_or_else(|| self.refuse())
+    }
+
+    /// Takes a place if one is free.
+    #[inline]
+    pub(super) fn take_free(&self, now: &mut Moment) -> Option<Ticket> {
         let mut running = self.in_flight.load(Relaxed);
         // Not an addition that is taken back when it was one too many: others would be turned away for it meanwhile.
         while running < self.limit.load(Relaxed) {
             match self.in_flight.compare_exchange_weak(running, running + 1, AcqRel, Relaxed) {
-                Ok(_) => return Ok(Ticket { began: now.tick(), in_flight: running + 1 }),
+                Ok(_) => return Some(Ticket { began: now.tick(), in_flight: running + 1 }),
                 Err(other) => running = other,
             }
         }
-        Err(self.refuse())
+        None
     }
 
     #[cold]
@@ -222,9 +223,7 @@ impl Core {
         if latency.is_none() {
             self.dropped.fetch_add(1, Relaxed);
         }
-        if let Some(mut tally) = self.lanes.get(Seat::here(), lane).at.try_lock() {
-            tally.add(latency, ticket.in_flight);
-        }
+        self.tallies.add_in(Seat::here(), latency, ticket.in_flight);
         if now.tick().as_nanos() >= self.due.load(Relaxed) {
             self.close(now.tick());
         }
@@ -263,19 +262,12 @@ impl Core {
         if learner.algorithm.is_none() || now.as_nanos() < self.due.load(Relaxed) {
             return None;
         }
-        let calls = self.lanes.iter().fold(0_u32, |calls, lane| calls.saturating_add(lane.lock().calls()));
-        if calls < learner.measures.unwrap_or(learner.config.min_calls) {
+        if self.tallies.calls() < learner.measures.unwrap_or(learner.config.min_calls) {
             self.go_on(&mut learner, now);
             return None;
         }
         let Learner { sum, config, .. } = &mut *learner;
-        sum.clear();
-        for lane in self.lanes.iter() {
-            let mut tally = lane.lock();
-            sum.add(&tally);
-            tally.clear();
-        }
-        sum.sort();
+        self.tallies.close(sum);
         let latency = sum.percentile(config.percentile).map(Duration::from_nanos);
         if let Some(usual) = sum.percentile(USUAL) {
             self.usual.store(usual, Relaxed);
@@ -300,13 +292,9 @@ impl Core {
     fn go_on(&self, learner: &mut Learner, now: Tick) {
         let too_old = now.since(learner.opened) > learner.config.window.saturating_mul(TOO_OLD);
         if too_old && learner.measures.is_none() {
-            self.forget();
+            self.tallies.forget();
             self.begin(learner, now);
         }
-    }
-
-    fn forget(&self) {
-        self.lanes.iter().for_each(|lane| lane.lock().clear());
     }
 
     fn begin(&self, learner: &mut Learner, now: Tick) {
@@ -320,7 +308,7 @@ impl Core {
         if measures.is_some() && learner.measures.is_none() {
             // Calls that run already came in under another limit.
             self.since.store(now.as_nanos(), Relaxed);
-            self.forget();
+            self.tallies.forget();
         }
         learner.limit = limit;
         learner.measures = measures;

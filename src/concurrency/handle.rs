@@ -252,7 +252,8 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            // The panic of the code between `try_acquire` and here: without Tower this is the one place that can see it.
+            // The panic of the code between `try_acquire` and here: without Tower this is the one place that can see
+            // it.
             let verdict =
                 if std::thread::panicking() { Verdict::Failure { retry_after: None } } else { Verdict::Cancelled };
             self.core.settle(&ticket, verdict, &mut Moment::new());

@@ -49,6 +49,11 @@ impl Policy for Handle {
 impl Queue for Handle {
     type Wait = Infallible;
 
+    #[inline]
+    fn at_once(&self, now: &mut Moment) -> Option<Ticket> {
+        self.core.take_free(now)
+    }
+
     fn enter(&self, now: &mut Moment) -> Result<Entry<Ticket, Infallible>, Rejection> {
         self.core.take(now).map(Entry::Admitted)
     }

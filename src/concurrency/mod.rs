@@ -6,10 +6,10 @@
 //! limit that is not used learns nothing.
 //!
 //! **How it decides.** A call runs if fewer run than the limit says, and is turned away
-//! ([`Reason::Overloaded`](crate::Reason)) if not. Once in a [window](Config::window), if enough calls have ended in it,
-//! an [`Algorithm`] is shown their median latency, the share of them that was dropped, and the most that ran at a time,
-//! and says the next limit: [`Gradient`] (the default) and [`Vegas`] guess from the latency how many calls stand in the
-//! service's queue, [`Aimd`] goes up until calls are dropped; or you bring your own. The limit stays between
+//! ([`Reason::Overloaded`](crate::Reason)) if not. Once in a [window](Config::window), if enough calls have ended in
+//! it, an [`Algorithm`] is shown their median latency, the share of them that was dropped, and the most that ran at a
+//! time, and says the next limit: [`Gradient`] (the default) and [`Vegas`] guess from the latency how many calls stand
+//! in the service's queue, [`Aimd`] goes up until calls are dropped; or you bring your own. The limit stays between
 //! [`floor`](Config::floor) and [`ceiling`](Config::ceiling). Drops lower it whatever the algorithm. One that is not
 //! used does not grow. One lucky call moves nothing. The base latency is learnt anew from time to time.
 //!
@@ -18,9 +18,9 @@
 //! `Retry-After`; other errors count as nothing. A classifier that knows what overload looks like, such as
 //! [`OnOverload`](crate::OnOverload), is taken at its word with [`Drops::Every`].
 //!
-//! **Where it stands.** In the place of the bulkhead, or next to it. The order of the whole stack, outside in: fallback,
-//! load shed and rate limit, total timeout, retry, hedge, breaker, bulkhead or **adaptive concurrency**, attempt
-//! timeout, service. The attempt timeout stands inside of it, so that time-outs are seen.
+//! **Where it stands.** In the place of the bulkhead, or next to it. The order of the whole stack, outside in:
+//! fallback, load shed and rate limit, total timeout, retry, hedge, breaker, bulkhead or **adaptive concurrency**,
+//! attempt timeout, service. The attempt timeout stands inside of it, so that time-outs are seen.
 //!
 //! # Use
 //!
@@ -68,8 +68,8 @@
 //!
 //! # Cost
 //!
-//! A call writes one shared word twice, reads the clock twice, and takes an uncontended lock on memory of its own
-//! thread. The algorithm runs once a window, on the way of the call that closes it.
+//! A call writes one shared word twice, reads the clock twice, and counts on a cache line of its own thread. The
+//! algorithm runs once a window, on the way of the call that closes it.
 
 mod aimd;
 mod algorithm;
@@ -90,5 +90,8 @@ pub use gradient::Gradient;
 pub use handle::{Handle, Permit, Snapshot};
 pub use layer::{Concurrency, ConcurrencyLayer};
 pub use vegas::Vegas;
+
+#[doc(hidden)]
+pub use tally::{Sum, Tallies};
 
 pub(crate) use raw::Raw;

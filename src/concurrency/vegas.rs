@@ -58,8 +58,8 @@ impl Vegas {
         Self::default()
     }
 
-    /// With fewer calls than `alpha` in the queue the limit goes up, with more than `beta` down. 1 to 1000 each, `alpha`
-    /// not above `beta`; default 3 and 6.
+    /// With fewer calls than `alpha` in the queue the limit goes up, with more than `beta` down. 1 to 1000 each,
+    /// `alpha` not above `beta`; default 3 and 6.
     #[must_use]
     pub const fn queue(mut self, alpha: u32, beta: u32) -> Self {
         self.alpha = alpha;

@@ -47,6 +47,8 @@ where
     type Kept = OrKept<A::Kept, B::Kept>;
     type Future = OrFuture<A::Future, B::Future>;
 
+    const PLAIN: bool = A::PLAIN && B::PLAIN;
+
     #[inline]
     fn keep(&self, request: &mut Req) -> Self::Kept {
         OrKept { first: self.first.keep(request), second: self.second.keep(request), at_second: false }

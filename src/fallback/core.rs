@@ -33,7 +33,7 @@ impl Core {
     where
         S: Strategy<Req, T, E>,
     {
-        guarded("fallback", || strategy.keep(request))
+        if S::PLAIN { Some(strategy.keep(request)) } else { guarded("fallback", || strategy.keep(request)) }
     }
 
     /// A call ended. `Some` when a fallback is to answer in its place; [`Falling`](super::falling::Falling) runs it.
@@ -53,16 +53,18 @@ impl Core {
         if S::NONE {
             return None;
         }
-        // One that panics decides nothing, and the caller gets the result.
-        match guarded("classifier", || classify.classify(result)) {
-            Some(Outcome::Success) => {
-                if let (Some(kept), Ok(response)) = (kept.as_ref(), result) {
-                    guarded("fallback", || strategy.succeeded(kept, response));
-                }
-                None
+        // A classifier that panics decides nothing, and the caller gets the result.
+        let mut outcome = Outcome::Ignored;
+        guarded("classifier or a fallback", || {
+            outcome = classify.classify(result);
+            if let (false, Outcome::Success, Some(kept), Ok(response)) = (S::PLAIN, outcome, kept.as_ref(), result) {
+                strategy.succeeded(kept, response);
             }
-            Some(Outcome::Failure) => self.begin(strategy, kept, result),
-            Some(Outcome::Ignored) | None => {
+        });
+        match outcome {
+            Outcome::Success => None,
+            Outcome::Failure => self.begin(strategy, kept, result),
+            Outcome::Ignored => {
                 if result.is_err() {
                     self.meter.count(Count::NotCovered);
                 }

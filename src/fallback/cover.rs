@@ -59,6 +59,8 @@ impl<Req, T, E: CarryRejection, S: Strategy<Req, T, E>> Strategy<Req, T, E> for 
     type Kept = S::Kept;
     type Future = S::Future;
 
+    const PLAIN: bool = S::PLAIN;
+
     #[inline]
     fn keep(&self, request: &mut Req) -> S::Kept {
         self.strategy.keep(request)
@@ -86,6 +88,8 @@ impl<Req, T, E: CarryRejection, S: Strategy<Req, T, E>> Strategy<Req, T, E> for 
 impl<Req, T, E, S: Strategy<Req, T, E>, P: Fn(&E) -> bool> Strategy<Req, T, E> for When<S, P> {
     type Kept = S::Kept;
     type Future = S::Future;
+
+    const PLAIN: bool = S::PLAIN;
 
     #[inline]
     fn keep(&self, request: &mut Req) -> S::Kept {

@@ -36,6 +36,8 @@ impl<Req, T: Clone, E> Strategy<Req, T, E> for Value<T> {
     type Kept = ();
     type Future = Ready<Result<T, E>>;
 
+    const PLAIN: bool = true;
+
     #[inline]
     fn keep(&self, _: &mut Req) {}
 
@@ -47,6 +49,8 @@ impl<Req, T: Clone, E> Strategy<Req, T, E> for Value<T> {
 impl<Req, T, E, F: Fn(&E) -> T> Strategy<Req, T, E> for With<F> {
     type Kept = ();
     type Future = Ready<Result<T, E>>;
+
+    const PLAIN: bool = true;
 
     #[inline]
     fn keep(&self, _: &mut Req) {}
@@ -64,6 +68,8 @@ impl<Req, T, E, F: Fn(Result<&T, &E>) -> T> Strategy<Req, T, E> for WithResult<F
     type Kept = ();
     type Future = Ready<Result<T, E>>;
 
+    const PLAIN: bool = true;
+
     #[inline]
     fn keep(&self, _: &mut Req) {}
 
@@ -79,6 +85,8 @@ where
 {
     type Kept = ();
     type Future = Fut;
+
+    const PLAIN: bool = true;
 
     #[inline]
     fn keep(&self, _: &mut Req) {}

@@ -286,6 +286,7 @@ impl<Req, T, E, S: Strategy<Req, T, E>> Strategy<Req, T, E> for Fallback<S> {
     type Future = S::Future;
 
     const NONE: bool = S::NONE;
+    const PLAIN: bool = S::PLAIN;
 
     #[inline]
     fn keep(&self, request: &mut Req) -> S::Kept {

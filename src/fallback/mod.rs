@@ -103,7 +103,7 @@
 //! is told to, and [`cached`](Fallback::cached). Nothing is boxed on the way of a failure either.
 
 mod alternative;
-mod cache_config;
+pub(crate) mod cache_config;
 mod cached;
 mod chain;
 pub(crate) mod core;

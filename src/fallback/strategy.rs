@@ -53,6 +53,11 @@ pub trait Strategy<Req, T, E> {
     #[doc(hidden)]
     const NONE: bool = false;
 
+    /// Nothing is kept and nothing is learnt, by code of this crate: no panic has to be caught on the way of a call
+    /// that succeeds.
+    #[doc(hidden)]
+    const PLAIN: bool = false;
+
     /// Before the call: what to keep of the request. It may change the request, for example to record its body.
     fn keep(&self, request: &mut Req) -> Self::Kept;
 
@@ -91,6 +96,7 @@ impl<Req, T, E> Strategy<Req, T, E> for NoFallback {
     type Future = Never<Result<T, E>>;
 
     const NONE: bool = true;
+    const PLAIN: bool = true;
 
     #[inline]
     fn keep(&self, _: &mut Req) {}

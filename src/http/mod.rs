@@ -7,8 +7,8 @@
 //! - [`RespondLayer`] turns rejections into responses (503, 429, 504) and leaves only the service's own error, which
 //!   makes a stack fit into axum's `Router::layer`.
 //! - [`until_body_end`](crate::admission::AdmissionLayer::until_body_end) judges a response, and holds what the policy
-//!   gave, until its body has ended, failed or been dropped, instead of at its head;
-//!   [`Stack::until_body_end`](crate::Stack::until_body_end) does so for a whole stack.
+//!   gave, until its body has ended, failed or been dropped, instead of at its head; [for
+//!   each key](crate::keyed::KeyedLayer::until_body_end) and for a [whole stack](crate::Stack::until_body_end) too.
 //! - [`retry_after`], [`retry_after_seconds`] and [`retry_after_date`] read and write the header.
 //! - [`DeadlineLayer`] and [`SendDeadlineLayer`] carry the time left from server to client in headers,
 //!   [`BodyTimeoutLayer`] cuts off bodies that stop half-way.
@@ -33,6 +33,7 @@ mod attempt_limit;
 mod body_timeout;
 mod classify;
 mod deadline;
+mod keyed;
 mod replay;
 mod replay_body;
 mod respond;
@@ -51,6 +52,7 @@ pub use deadline::{
     DeadlineLayer, GRPC_TIMEOUT, ReadDeadline, RequestDeadline, SendDeadline, SendDeadlineLayer, TIMEOUT_MS,
     grpc_timeout_value, timeout_header,
 };
+pub use keyed::{KeyedStreamed, KeyedStreamedLayer};
 pub use replay::Idempotent;
 pub use replay_body::{KeptRequest, ReplayBodies, ReplayBody, ReplayBodyLayer};
 pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer, TakeRejection, rejection_response};

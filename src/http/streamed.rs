@@ -87,11 +87,8 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let inner = &mut self.inner;
-        let state = match self.front.admit(|cx| inner.poll_ready(cx), P::admit) {
-            Ok(mut call) => State::Called { future: call.guard(|| inner.call(request)), call: Some(call) },
-            Err(rejection) => State::Rejected { rejection: Some(rejection) },
-        };
-        StreamedFuture { state }
+        let admitted = self.front.admit(|cx| inner.poll_ready(cx), P::admit);
+        StreamedFuture::new(admitted, || inner.call(request))
     }
 }
 
@@ -127,6 +124,17 @@ pin_project! {
     enum State<F, P: Policy, C> {
         Rejected { rejection: Option<Rejection> },
         Called { #[pin] future: F, call: Option<Running<P, C>> },
+    }
+}
+
+impl<F, P: Policy, C> StreamedFuture<F, P, C> {
+    /// Calls the service if the call was let in.
+    pub(super) fn new(admitted: Result<Running<P, C>, Rejection>, call_inner: impl FnOnce() -> F) -> Self {
+        let state = match admitted {
+            Ok(mut call) => State::Called { future: call.guard(call_inner), call: Some(call) },
+            Err(rejection) => State::Rejected { rejection: Some(rejection) },
+        };
+        Self { state }
     }
 }
 

@@ -99,7 +99,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn calls_that_are_served_in_time_never_make_a_queue_stand(waits in proptest::collection::vec(0_u64..=10, 1..200)) {
+        fn calls_served_in_time_never_make_a_queue_stand(waits in proptest::collection::vec(0_u64..=10, 1..200)) {
             let (mut codel, mut now) = (Codel::default(), 1_000);
             for wait in waits {
                 codel.look(Some(ms(now)), ms(now), &BOUNDS);

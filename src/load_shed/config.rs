@@ -59,7 +59,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Nothing is switched on: nothing is shed but what a [`ShedUnreadyLayer`](super::ShedUnreadyLayer) finds not ready.
+    /// Nothing is switched on: nothing is shed but what a [`ShedUnreadyLayer`](super::ShedUnreadyLayer) finds not
+    /// ready.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -78,7 +79,8 @@ impl Config {
         Self::new().throttle(Throttle::new())
     }
 
-    /// Turns calls away when so many run, from 1 to 1 000 000; counted here, whatever the service says of its readiness.
+    /// Turns calls away when so many run, from 1 to 1 000 000; counted here, whatever the service says of its
+    /// readiness.
     #[must_use]
     pub const fn in_flight(mut self, limit: u32) -> Self {
         self.in_flight = Some(limit);
@@ -86,8 +88,8 @@ impl Config {
     }
 
     /// The shares of the limit that calls of normal and of low priority may take, rounded down to whole calls, one at
-    /// least; high ones may take all of it. In (0, 1] each, the low share not above the normal one. Default 0.9 and 0.7:
-    /// the last tenth is for what matters, and batch work is the first to go.
+    /// least; high ones may take all of it. In (0, 1] each, the low share not above the normal one. Default 0.9 and
+    /// 0.7: the last tenth is for what matters, and batch work is the first to go.
     #[must_use]
     pub const fn shares(mut self, normal: f64, low: f64) -> Self {
         self.normal_share = normal;
@@ -160,8 +162,8 @@ impl QueueDelay {
         Self::default()
     }
 
-    /// A wait that nobody minds, and all that is allowed once the queue stands. From 1 ms to the interval; default 5 ms,
-    /// CoDel's own.
+    /// A wait that nobody minds, and all that is allowed once the queue stands. From 1 ms to the interval; default 5
+    /// ms, CoDel's own.
     #[must_use]
     pub const fn target(mut self, wait: Duration) -> Self {
         self.target = wait;
@@ -221,7 +223,8 @@ impl Throttle {
     }
 
     /// So many requests are made for each that is accepted, before any is turned away. In [1, 100], default 2, as in
-    /// the book: half of the calls may fail. What is above 1 is half for calls of low priority and double for high ones.
+    /// the book: half of the calls may fail. What is above 1 is half for calls of low priority and double for high
+    /// ones.
     #[must_use]
     pub const fn k(mut self, requests: f64) -> Self {
         self.k = requests;

@@ -153,8 +153,8 @@ impl Handle {
         Acquire { core: Arc::clone(&self.core), priority: self.priority, wait: None }
     }
 
-    /// Runs a future once it is let in, and waits in the queue for that if it must. It is not polled before. An `Err` is
-    /// a failure, whatever it is: for one that may be another policy's rejection, use
+    /// Runs a future once it is let in, and waits in the queue for that if it must. It is not polled before. An `Err`
+    /// is a failure, whatever it is: for one that may be another policy's rejection, use
     /// [`run_carrying`](Self::run_carrying).
     ///
     /// # Errors

@@ -23,8 +23,8 @@
 //! A service that tells by its readiness that it has enough, as tower's own limits do, goes behind a
 //! [`ShedUnreadyLayer`].
 //!
-//! **Where it stands.** Outside of everything but fallback: what is shed here costs nothing further in. The order of the
-//! whole stack, outside in: fallback, **load shed** and rate limit, total timeout, retry, hedge, breaker, bulkhead,
+//! **Where it stands.** Outside of everything but fallback: what is shed here costs nothing further in. The order of
+//! the whole stack, outside in: fallback, **load shed** and rate limit, total timeout, retry, hedge, breaker, bulkhead,
 //! attempt timeout, service.
 //!
 //! # Use

@@ -37,8 +37,8 @@ const SHED: Kind = Kind::SlowFailure;
 #[derive(Debug, Default)]
 pub(super) struct Throttling {
     on: AtomicBool,
-    // Whether any call may have to be turned away. Only refusals and shed calls raise the odds, and look; so a call that
-    // finds this off needs neither a clock nor the counts.
+    // Whether any call may have to be turned away. Only refusals and shed calls raise the odds, and look; so a call
+    // that finds this off needs neither a clock nor the counts.
     alert: AtomicBool,
     k: AtomicU64,
     min_requests: AtomicU64,

@@ -207,6 +207,15 @@ pub enum Event<'a> {
         /// Why.
         why: GiveUp,
     },
+    /// Another copy of a call that runs was sent.
+    Hedged {
+        /// The hedge.
+        policy: &'a str,
+        /// Which copy: 2 is the first that is sent beside the call itself.
+        attempt: u32,
+        /// How long the call has waited.
+        delay: Duration,
+    },
     /// A call failed and was answered by its fallback.
     Fallback {
         /// The fallback.
@@ -232,7 +241,7 @@ impl Event<'_> {
         match self {
             Self::Transition(change) => change.policy,
             Self::WouldOpen { policy, .. } | Self::Stale { policy } | Self::GaveUp { policy, .. } => policy,
-            Self::Fallback { policy, .. } | Self::FallbackFailed { policy, .. } => policy,
+            Self::Hedged { policy, .. } | Self::Fallback { policy, .. } | Self::FallbackFailed { policy, .. } => policy,
             Self::Retry(retry) => retry.policy,
             Self::Rejected(rejection) => rejection.policy(),
         }

@@ -108,16 +108,21 @@ impl Sum {
 
     pub(crate) fn latency(&self) -> Option<Latency> {
         let calls = self.0.iter().sum();
-        let at = |percent| Duration::from_nanos(self.percentile(percent, calls));
+        let at = |percent: u64| Duration::from_nanos(self.per_mille(percent * 10, calls));
         (calls > 0).then(|| Latency { calls, p50: at(50), p95: at(95), p99: at(99) })
     }
 
-    /// The latency that `percent` of the calls do not exceed.
-    fn percentile(&self, percent: u64, calls: u64) -> u64 {
-        let rank = u128::from(calls) * u128::from(percent);
+    /// How many calls there are, and the latency that so many in a thousand do not exceed.
+    pub(crate) fn at(&self, per_mille: u64) -> (u64, Duration) {
+        let calls = self.0.iter().sum();
+        (calls, Duration::from_nanos(self.per_mille(per_mille, calls)))
+    }
+
+    fn per_mille(&self, per_mille: u64, calls: u64) -> u64 {
+        let rank = u128::from(calls) * u128::from(per_mille);
         let mut below = 0_u128;
         let bucket = self.0.iter().position(|count| {
-            below += u128::from(*count) * 100;
+            below += u128::from(*count) * 1_000;
             below >= rank
         });
         middle_of(bucket.unwrap_or(BUCKETS - 1))

@@ -2,7 +2,7 @@
 //!
 //! Observation costs nothing when nobody looks. Counts and latencies are kept anyway, on cache lines of the thread that
 //! counts, and are added up when a [`Snapshot`] is asked for. [Observers](Observer) hear only of rare things: a
-//! transition, a rejection, a late result, a retry.
+//! transition, a rejection, a late result, a retry, another copy of a call, a fallback.
 //!
 //! Observers run on the thread on which the thing happened, after every lock is released, so they may call back into
 //! the policy. One that panics is told nothing more; the policy's state and the call's own result are not touched.
@@ -32,6 +32,7 @@ pub use meter::Totals;
 pub use sink::Observer;
 pub use snapshot::{LastTransition, Snapshot};
 
+pub(crate) use histogram::{Histogram, Sum, millis};
 pub(crate) use meter::{Meter, Tally};
 pub(crate) use sink::Sink;
 pub(crate) use snapshot::optional_millis;

@@ -59,6 +59,11 @@ impl Quota {
         paid_until.saturating_sub(self.interval.saturating_mul(u64::from(cost)))
     }
 
+    /// Whether everything that was let in is paid for: the state is then that of the beginning.
+    pub(super) fn is_full(paid_until: u64, now: u64) -> bool {
+        paid_until <= now.saturating_mul(PARTS)
+    }
+
     /// How many calls would be let in at once.
     pub(super) fn available(self, paid_until: u64, now: u64) -> u64 {
         let now = now.saturating_mul(PARTS);

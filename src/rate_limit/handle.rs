@@ -186,10 +186,16 @@ impl Handle {
             waited: core.waited.load(Relaxed),
         }
     }
+
+    /// Whether `other` is a clone of this handle.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
 }
 
 impl Core {
-    fn new(name: Name, config: Config) -> Self {
+    pub(super) fn new(name: Name, config: Config) -> Self {
         let core = Self {
             paid_until: AtomicU64::new(0),
             interval: AtomicU64::new(1),
@@ -214,6 +220,16 @@ impl Core {
         *current = config;
     }
 
+    /// Whether all calls let in so far are paid for, so that nothing is remembered.
+    pub(super) fn is_full(&self, now: &mut Moment) -> bool {
+        Quota::is_full(self.paid_until.load(Relaxed), now.tick().as_nanos())
+    }
+
+    /// Forgets what was let in.
+    pub(super) fn refill(&self) {
+        self.paid_until.store(0, Relaxed);
+    }
+
     fn quota(&self) -> Quota {
         Quota::from_parts(self.interval.load(Relaxed), self.tolerance.load(Relaxed))
     }
@@ -235,6 +251,12 @@ impl Core {
             Ok(_) => Ok(()),
             Err(wait) => Err(self.refuse(cost, wait)),
         }
+    }
+
+    /// Takes a turn that is now.
+    #[inline]
+    pub(super) fn take_now(&self, now: &mut Moment) -> bool {
+        self.reserve(1, 0, now).is_ok()
     }
 
     /// Takes the next turn, if it does not come too late; none when it is now.

@@ -56,6 +56,11 @@ impl Policy for Handle {
 impl Queue for Handle {
     type Wait = Turn;
 
+    #[inline]
+    fn at_once(&self, now: &mut Moment) -> Option<Paid> {
+        self.core.take_now(now).then_some(Paid(()))
+    }
+
     fn enter(&self, now: &mut Moment) -> Result<Entry<Paid, Turn>, Rejection> {
         Ok(match self.core.enter(now)? {
             None => Entry::Admitted(Paid(())),

@@ -54,6 +54,7 @@ mod config;
 mod gcra;
 mod handle;
 mod layer;
+mod rest;
 
 pub use config::Config;
 pub use handle::{AcquireTurn, Handle, Snapshot, Turn};

@@ -1,11 +1,9 @@
 //! The settings as a file has them.
 
-use std::fmt;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    budget::BudgetConfig,
+    budget::RawBudget,
     error::Reason,
     retry::{
         backoff::{Backoff, Growth, Jitter},
@@ -49,46 +47,6 @@ enum Kind {
     #[default]
     Exponential,
     Custom,
-}
-
-/// A budget, or `"off"`.
-#[derive(Debug)]
-struct RawBudget(Option<BudgetConfig>);
-
-impl Serialize for RawBudget {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
-            Some(budget) => budget.serialize(serializer),
-            None => serializer.serialize_str("off"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for RawBudget {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = RawBudget;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a budget such as { ratio = 0.2, min_per_second = 10, cap = 100 }, or \"off\"")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<RawBudget, E> {
-                match text {
-                    "off" => Ok(RawBudget(None)),
-                    other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
-                }
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RawBudget, A::Error> {
-                BudgetConfig::deserialize(de::value::MapAccessDeserializer::new(map)).map(|it| RawBudget(Some(it)))
-            }
-        }
-
-        deserializer.deserialize_any(Visitor)
-    }
 }
 
 impl TryFrom<Raw> for Config {

@@ -52,15 +52,12 @@ impl ConfigError {
         self
     }
 
-    /// The same problems, in fields of a section.
-    pub(crate) fn within(self, section: &str) -> Self {
-        let within = |mut problem: Self| {
-            problem.field = format!("{section}.{}", problem.field).into();
-            problem
-        };
-        let more = self.more.into_iter().map(within).collect();
-        let first = within(Self { more: Vec::new(), ..self });
-        Self { more, ..first }
+    /// The same problems of settings that stand under `place` in a document.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        for problem in std::iter::once(&mut self.field).chain(self.more.iter_mut().map(|more| &mut more.field)) {
+            *problem = format!("{place}.{problem}").into();
+        }
+        self
     }
 
     /// Every problem found, as an error of its own.

@@ -21,6 +21,13 @@ use crate::{
     time::{Moment, Tick},
 };
 
+/// A call that may be made: of a service that was asked whether it is ready, unless the policies were shut then.
+pub(super) struct Due<'a, S, Req> {
+    pub(super) gate: &'a mut Gatekeeper<Inner>,
+    pub(super) service: &'a mut S,
+    pub(super) request: Req,
+}
+
 type Permit = <Inner as Policy>::Permit;
 type Wait = <Inner as Queue>::Wait;
 
@@ -47,20 +54,30 @@ pin_project! {
 }
 
 impl<S: Service<Req>, Req> Attempt<S, Req> {
-    /// Asks the policies and calls the service, which was asked whether it is ready, unless they were shut then.
+    /// Asks the policies and calls the service.
     #[inline]
-    pub(super) fn start(
-        policies: &Policies,
-        gate: &mut Gatekeeper<Inner>,
-        service: &mut S,
-        request: Req,
-        now: &mut Moment,
-    ) -> Self
+    pub(super) fn start(policies: &Policies, due: Due<'_, S, Req>, now: &mut Moment) -> Self
     where
         S: Clone,
         S::Error: CarryRejection,
     {
-        let state = match gate.enter(&policies.inner, |cx| service.poll_ready(cx), |inner| inner.enter(now)) {
+        let Due { gate, service, request } = due;
+        if let Some(permit) = gate.at_once(&policies.inner, now) {
+            let mut permit = Some(permit);
+            let future = guard_permit(&policies.inner, &mut permit, || service.call(request));
+            return Self { state: State::Called { future, permit, until: Tick::NEVER } };
+        }
+        Self { state: Self::enter(policies, Due { gate, service, request }, now) }
+    }
+
+    #[cold]
+    fn enter(policies: &Policies, due: Due<'_, S, Req>, now: &mut Moment) -> State<S, Req>
+    where
+        S: Clone,
+        S::Error: CarryRejection,
+    {
+        let Due { gate, service, request } = due;
+        match gate.enter(&policies.inner, |cx| service.poll_ready(cx), |inner| inner.enter(now)) {
             Ok(Entered::Admitted(mut admitted)) => {
                 let future = admitted.guard(|| service.call(request));
                 State::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
@@ -72,8 +89,7 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
                 State::Queued { service: ready, request: Some(request), wait: place.into_wait() }
             }
             Err(rejection) => State::Refused { rejection: Some(rejection) },
-        };
-        Self { state }
+        }
     }
 
     #[inline]

@@ -20,6 +20,7 @@ use crate::{
     retry::{Replay, Rule, guarded},
     stack::{
         alarm::{Alarm, Beat},
+        attempt::Due,
         policies::{Inner, Outer, Parts, Policies, Shared},
         tries::Tries,
     },
@@ -51,6 +52,8 @@ pin_project! {
         // Cut off at this time, which is set when the call first has to wait.
         until: Tick,
         deadline: Option<Deadline>,
+        // It has answered, and holds nothing.
+        over: bool,
         shared: H,
     }
 
@@ -63,7 +66,9 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            give_back(this.state, this.outer, this.shared);
+            if !*this.over {
+                give_back(this.state, this.outer, this.shared);
+            }
         }
     }
 }
@@ -82,6 +87,7 @@ pin_project! {
 type StateOf<H, S, Req, F> = State<S, Req, <<H as Shared>::Replay as Replay<Req>>::Kept, F>;
 
 /// A call that is dropped gives back what it holds, after what it called is dropped.
+#[cold]
 fn give_back<H, S, Req, K, F>(mut state: Pin<&mut State<S, Req, K, F>>, outer: &mut Option<OuterPermit>, shared: &H)
 where
     H: Shared,
@@ -113,27 +119,40 @@ where
 {
     /// Begins a call with a service that was asked whether it is ready.
     #[inline]
-    pub(super) fn begin(shared: H, gate: &mut Gatekeeper<Inner>, service: &mut S, mut request: Req) -> Self {
+    pub(super) fn begin(shared: H, mut due: Due<'_, S, Req>) -> Self {
         let (policies, now) = (shared.policies(), &mut Moment::new());
-        let kept = policies.fallback.core.keep(shared.strategy(), &mut request);
-        let deadline = guarded("replay hook", || shared.replay().deadline(&request)).flatten().map(Deadline::at);
-        let mut outer = None;
-        let state = match policies.outer.enter(now) {
+        let kept = policies.fallback.core.keep(shared.strategy(), &mut due.request);
+        let deadline = guarded("replay hook", || shared.replay().deadline(&due.request)).flatten().map(Deadline::at);
+        let mut outer = policies.outer.at_once(now);
+        let state = match &outer {
+            Some(_) => guard_permit(&policies.outer, &mut outer, || first(&shared, due, (deadline, now))),
+            None => Self::enter(&shared, due, (deadline, now), &mut outer),
+        };
+        Self { state, kept, outer, alarm: Alarm::default(), until: Tick::NEVER, deadline, over: false, shared }
+    }
+
+    #[cold]
+    fn enter(
+        shared: &H,
+        due: Due<'_, S, Req>,
+        (deadline, now): (Option<Deadline>, &mut Moment),
+        outer: &mut Option<OuterPermit>,
+    ) -> StateOf<H, S, Req, H::Strategy> {
+        let policies = shared.policies();
+        match policies.outer.enter(now) {
             Ok(Entry::Admitted(permit)) => {
-                let mut admitted = Admitted::with(&policies.outer, permit);
-                let state = admitted.guard(|| first(&shared, gate, service, request, (deadline, now)));
-                outer = admitted.into_permit();
-                state
+                *outer = Some(permit);
+                guard_permit(&policies.outer, outer, || first(shared, due, (deadline, now)))
             }
             Ok(Entry::Queued(wait)) => {
+                let Due { gate, service, request } = due;
                 // The clone that was made ready is the one to be called; the next call gets a fresh one.
                 let fresh = service.clone();
                 let (service, gate) = (std::mem::replace(service, fresh), std::mem::replace(gate, Gatekeeper::new()));
                 State::Queued { service, gate, request: Some(request), wait: Some(wait) }
             }
             Err(rejection) => State::Refused { rejection: Some(rejection) },
-        };
-        Self { state, kept, outer, alarm: Alarm::default(), until: Tick::NEVER, deadline, shared }
+        }
     }
 }
 
@@ -141,9 +160,7 @@ where
 #[inline]
 fn first<H, S, Req, F>(
     shared: &H,
-    gate: &mut Gatekeeper<Inner>,
-    service: &mut S,
-    request: Req,
+    due: Due<'_, S, Req>,
     (deadline, now): (Option<Deadline>, &mut Moment),
 ) -> StateOf<H, S, Req, F>
 where
@@ -158,7 +175,7 @@ where
             return State::Refused { rejection: Some(limit.core().too_late()) };
         }
     }
-    State::Tries { tries: Tries::begin(shared, gate, service, request, (deadline, now)) }
+    State::Tries { tries: Tries::begin(shared, due, (deadline, now)) }
 }
 
 impl<H, S, Req> Future for Call<H, S, Req>
@@ -218,7 +235,10 @@ where
             settle_permit(&policies.outer, this.outer, || verdict(shared.rule(), result.as_ref()));
             let covered = Covered(shared.rule());
             let fallback = policies.fallback.core.step(shared.strategy(), &covered, this.kept, result.as_ref());
-            let Some(fallback) = fallback else { return Poll::Ready(result) };
+            let Some(fallback) = fallback else {
+                *this.over = true;
+                return Poll::Ready(result);
+            };
             let kept = this.kept.take().expect("a fallback begins with what was kept for it");
             // The call ends here: its service may hold what the fallback needs.
             this.state.set(State::Falling { falling: Falling::new(fallback, kept, result) });
@@ -248,7 +268,8 @@ where
         Ok(permit) => {
             let request = request.take().expect("a call waits with its request");
             let mut admitted = Admitted::with(&policies.outer, permit);
-            let state = admitted.guard(|| first(shared, gate, service, request, (deadline, &mut Moment::new())));
+            let state =
+                admitted.guard(|| first(shared, Due { gate, service, request }, (deadline, &mut Moment::new())));
             *outer = admitted.into_permit();
             state
         }
@@ -257,6 +278,7 @@ where
 }
 
 /// When a call is cut off that has to wait from now on.
+#[inline]
 fn end(policies: &Policies, deadline: Option<Deadline>, now: &mut Moment) -> Tick {
     let Some(limit) = &policies.timeout else { return Tick::NEVER };
     let own = now.tick() + limit.core().limit();

@@ -14,6 +14,7 @@ use crate::{
     own::Own,
     retry::{Classified, Cloned, Replay, Rule},
     stack::{
+        attempt::Due,
         future::{Call, ResponseFuture},
         policies::{Inner, Parts},
     },
@@ -108,7 +109,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        ResponseFuture::new(Call::begin(self.parts.of_call(), &mut self.gate, &mut self.inner, request))
+        let due = Due { gate: &mut self.gate, service: &mut self.inner, request };
+        ResponseFuture::new(Call::begin(self.parts.of_call(), due))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     fallback::Strategy,
     outcome::Classify,
     retry::Rule,
-    stack::{future::Call, policies::ByReference, whole::Stack},
+    stack::{attempt::Due, future::Call, policies::ByReference, whole::Stack},
 };
 
 impl<C, F, R> Stack<C, F, R> {
@@ -73,7 +73,8 @@ impl<C, F, R> Stack<C, F, R> {
         let (mut gate, mut operation) = (Gatekeeper::new(), Operation(&operation));
         let inner = &self.parts.policies.inner;
         poll_fn(|cx| gate.poll_ready(inner, cx, |_| Poll::Ready(Ok::<(), E>(())))).await?;
-        pin!(Call::begin(ByReference(&*self.parts), &mut gate, &mut operation, ())).await
+        let due = Due { gate: &mut gate, service: &mut operation, request: () };
+        pin!(Call::begin(ByReference(&*self.parts), due)).await
     }
 }
 

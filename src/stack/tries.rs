@@ -16,7 +16,7 @@ use crate::{
     retry::{Course, Next, Replay, Rule, Step, guarded},
     stack::{
         alarm::Beat,
-        attempt::Attempt,
+        attempt::{Attempt, Due},
         policies::{Inner, Policies, Shared},
     },
     time::{Moment, Tick},
@@ -57,9 +57,7 @@ where
     #[inline]
     pub(super) fn begin<H: Shared<Replay: Replay<Req, Kept = K>>>(
         shared: &H,
-        gate: &mut Gatekeeper<Inner>,
-        service: &mut S,
-        mut request: Req,
+        mut due: Due<'_, S, Req>,
         (deadline, now): (Option<Deadline>, &mut Moment),
     ) -> Self {
         let policies = shared.policies();
@@ -70,8 +68,8 @@ where
             course = Course::new(core.begin(course.deadline()));
             again |= core.tries_again();
         }
-        let spare = if again { keep(shared.replay(), &mut request, service) } else { None };
-        let attempt = Attempt::start(policies, gate, service, request, now);
+        let spare = if again { keep(shared.replay(), &mut due.request, &*due.service) } else { None };
+        let attempt = Attempt::start(policies, due, now);
         Self { state: State::Attempt { attempt }, spare, course }
     }
 }
@@ -135,7 +133,7 @@ where
                     let next = next.take().expect("polled again after a service that could not become ready");
                     let retry = policies.retry.as_ref().expect("only a retry waits");
                     let request = retry.core().attempt(next);
-                    let attempt = Attempt::start(policies, gate, service, request, &mut Moment::new());
+                    let attempt = Attempt::start(policies, Due { gate, service, request }, &mut Moment::new());
                     this.state.set(State::Attempt { attempt });
                 }
             }

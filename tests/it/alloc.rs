@@ -7,7 +7,7 @@ use mainstay::{
     Classify, Error, Stack,
     breaker::{CircuitBreakerLayer, Config, Handle},
     fallback::{self, Fallback},
-    rate_limit, retry, stack,
+    hedge, rate_limit, retry, stack,
 };
 use tower::{Layer, Service, service_fn};
 
@@ -151,4 +151,19 @@ async fn a_stack_allocates_nothing_over_a_ready_service_and_one_timer_over_one_t
     assert_eq!(stacked(&with_all, false), 0);
     assert_eq!(stacked(&with_all, true), 200);
     assert_eq!(stacked(&Stack::builder("x").retry(retry::Config::new()).build(), true), 0, "there is nothing to time");
+}
+
+#[test]
+fn a_call_through_a_hedge_that_is_answered_at_once_allocates_nothing() {
+    for config in [hedge::Config::new(), hedge::Config::new().delay(ms(50)).no_budget()] {
+        let handle = hedge::Handle::new("x", config);
+        let mut service = hedge::HedgeLayer::new(handle.clone()).layer(service_fn(|n: u32| ready(Answer::Ok(n))));
+        let mut call = || {
+            assert!(black_box(poll_once(&mut service.call(1))).is_ready());
+            let mut run = std::pin::pin!(handle.run(|n| ready(Answer::Ok(n))));
+            assert!(poll_once(&mut run).is_ready());
+        };
+        (0..3).for_each(|_| call());
+        assert_eq!(measure(|| (0..100).for_each(|_| call())).count_total, 0);
+    }
 }

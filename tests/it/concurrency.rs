@@ -221,7 +221,7 @@ async fn ad_06_within_the_tolerance_it_grows_and_beyond_it_shrinks_to_the_floor_
 
 #[tokio::test(start_paused = true)]
 async fn ad_06_it_measures_again_after_the_interval_or_at_the_floor_and_restores_the_limit() {
-    let limit = Handle::new("x", measured(14, 1.5).initial(100));
+    let limit = Handle::new("x", measured(14, 1.5).initial(100).percentile(1.0));
     rounds(&limit, ms(10), 2).await;
     assert_eq!((limit.limit(), base(&limit)), (100, Some(ms(10))));
     advance(Duration::from_secs(99)).await;
@@ -246,6 +246,45 @@ async fn ad_06_it_measures_again_after_the_interval_or_at_the_floor_and_restores
     let limits = rounds(&limit, ms(1_000), 60).await;
     assert!(limits.iter().all(|limit| *limit >= 7));
     assert_eq!(base(&limit), Some(ms(1_000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_measurement_restores_a_limit_that_is_not_used_and_begins_with_no_calls_of_before() {
+    let one = async |limit: &Handle| {
+        let permit = limit.try_acquire().unwrap();
+        advance(ms(10)).await;
+        permit.success();
+    };
+    let limit = Handle::new("x", measured(3, 1.5));
+    one(&limit).await;
+    one(&limit).await;
+    assert_eq!(limit.limit(), 7);
+    one(&limit).await;
+    assert_eq!((limit.limit(), base(&limit)), (20, Some(ms(10))));
+
+    let limit = Handle::new("x", Config::new().window(ms(1_000)));
+    one(&limit).await;
+    one(&limit).await;
+    limit.reconfigure(measured(3, 1.5)).unwrap();
+    one(&limit).await;
+    assert_eq!((limit.limit(), base(&limit)), (7, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_was_used_that_was_used_when_a_call_began_or_when_it_ended() {
+    let limit = Handle::new("x", quick(Config::aimd()));
+    let mut permits = fill(&limit);
+    let last = permits.pop().unwrap();
+    drop(permits);
+    advance(ms(10)).await;
+    last.success();
+    assert_eq!(limit.limit(), 21);
+    let first = limit.try_acquire().unwrap();
+    let permits = fill(&limit);
+    advance(ms(10)).await;
+    first.success();
+    assert_eq!(limit.limit(), 22);
+    drop(permits);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{bulkhead, conformance_breaker, conformance_retry, conformance_window, load_shed};
 
-const KINDS: [&str; 6] = ["CB", "WIN", "RT", "RL", "BH", "AD"];
+const KINDS: [&str; 7] = ["CB", "WIN", "RT", "RL", "BH", "AD", "HG"];
 
 #[test]
 fn every_scenario_is_a_test_or_is_left_out_with_a_reason() {

@@ -242,6 +242,23 @@ async fn while_the_queue_stands_nobody_waits_for_long_and_an_empty_one_is_calm_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_queue_whose_oldest_has_just_come_is_calm_whoever_left_it() {
+    let shedder = Handle::new("x", places(1).queue_delay(queue(10, 50, 100)));
+    let held = shedder.try_acquire().unwrap();
+    let mut first = task::spawn(shedder.acquire());
+    assert_pending!(first.poll());
+    advance(ms(29)).await;
+    let mut second = task::spawn(shedder.acquire());
+    assert_pending!(second.poll());
+    advance(ms(1)).await;
+    drop(first);
+    advance(ms(40)).await;
+    assert!(!shedder.snapshot().standing, "the second has waited too long for 31 ms");
+    drop(held);
+    assert!(second.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_who_wait_are_served_by_priority_and_nobody_overtakes() {
     let shedder = Handle::new("x", places(1).queue_delay(queue(5, 100, 10)));
     let mut held = Some(shedder.try_acquire().unwrap());

@@ -17,11 +17,18 @@ mod conformance_retry;
 mod conformance_window;
 mod errors;
 mod fallback;
+mod hedge;
+mod hedge_cancel;
 mod hosts;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]
 mod http_stream;
+mod keyed;
+#[cfg(feature = "http")]
+mod keyed_http;
+mod keyed_levels;
+mod keyed_table;
 mod load_shed;
 mod log;
 mod loopback;

@@ -10,6 +10,8 @@ use std::{
 
 use mainstay::{
     breaker::{self, CircuitBreaker},
+    fallback::{Fallback, FallbackService, Value},
+    hedge::Hedge,
     stack::{self, StackService},
 };
 
@@ -128,6 +130,13 @@ fn so_is_a_whole_stack() {
     // What is shared between clones has to be both, and the request waits in the future.
     assert_eq!(traits!(StackLayer<Rc<()>>), [true, false, false, true]);
     assert_eq!(traits!(StackLayer<NotClone>), [true; 4]);
+}
+
+#[test]
+fn so_are_those_that_run_again_or_elsewhere() {
+    type Falls<S> = FallbackService<S, Fallback<Value<u32>>>;
+    services!(Falls);
+    services!(Hedge);
 }
 
 type BreakerFuture<F> = breaker::ResponseFuture<F>;

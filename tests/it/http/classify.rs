@@ -5,11 +5,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::RETRY_AFTER};
 use mainstay::{
     Classify, Error, Name, Outcome, Reason, Rejection,
     breaker::{CircuitBreakerLayer, Config, Handle, State},
-    http::{StatusClassify, retry_after, retry_after_date, retry_after_seconds},
+    fallback::{self, Fallback, FallbackLayer},
+    hedge::{self, HedgeLayer},
+    http::{Idempotent, StatusClassify, retry_after, retry_after_date, retry_after_seconds},
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -231,4 +233,28 @@ fn what_is_written_is_read_back_as_no_shorter_and_less_than_a_second_longer() {
     let far = epoch + Duration::from_secs(253_402_300_799);
     let read = retry_after(&HeaderMap::from_iter([(RETRY_AFTER, retry_after_date(far).unwrap())]));
     assert_eq!(read, Some(YEAR), "a date beyond a year is a year");
+}
+
+#[tokio::test]
+async fn a_status_that_fails_is_answered_by_a_fallback_and_any_other_is_the_answer() {
+    for (code, expected, used) in [(200, 200, 0), (404, 404, 0), (503, 203, 1)] {
+        let fallback = fallback::Handle::new("shop");
+        let degraded = Fallback::with_result(|_: Result<&Response<()>, &Error<Boom>>| response(203, None));
+        let layer = FallbackLayer::new(fallback.clone(), degraded).classify(StatusClassify::new());
+        let service = layer.layer(service_fn(|_: Request<()>| ready(Ok(response(code, None)))));
+        assert_eq!(service.oneshot(Request::new(())).await.unwrap().status(), expected);
+        assert_eq!(fallback.snapshot().used, used);
+    }
+}
+
+#[tokio::test]
+async fn only_what_may_be_sent_twice_is_hedged_and_a_server_that_asks_for_quiet_gets_it() {
+    for (method, wait, hedges) in [("GET", None, 1), ("PUT", None, 1), ("POST", None, 0), ("GET", Some("1"), 0)] {
+        let hedge = hedge::Handle::new("shop", hedge::Config::new());
+        let layer = HedgeLayer::new(hedge.clone()).classify(StatusClassify::retryable()).replay(Idempotent);
+        let service = layer.layer(service_fn(|_: Request<()>| ready(Ok::<_, Error<Boom>>(response(503, wait)))));
+        let request = Request::builder().method(method).body(()).unwrap();
+        assert_eq!(service.oneshot(request).await.unwrap().status(), 503);
+        assert_eq!(hedge.snapshot().hedges, hedges, "{method}, {wait:?}");
+    }
 }
