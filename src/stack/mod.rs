@@ -64,6 +64,9 @@
 //!
 //! or from a file: see [`Config`].
 //!
+//! For HTTP, the feature `http` has `Stack::http_client`, which knows statuses, methods and `Retry-After`, and
+//! `Stack::until_body_end`, which holds places and judges calls until the body of the answer has ended.
+//!
 //! # Cancellation
 //!
 //! Dropping the answer of a call ends it, wherever it stands: the call to the service is dropped, and then places,
@@ -98,5 +101,6 @@ pub use future::ResponseFuture;
 pub use judges::Judges;
 pub use layer::{StackLayer, StackService};
 pub use part::Part;
+pub use policies::Innermost;
 pub use replays::{Hook, Once, Resend};
 pub use whole::{Snapshot, Stack};

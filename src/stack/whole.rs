@@ -114,6 +114,17 @@ impl<C, F, R> Stack<C, F, R> {
         StackLayer::new(Arc::clone(&self.parts))
     }
 
+    /// A stack of all but what lets each attempt in; that; who judges an attempt, and the limit of its time. For a skin
+    /// that lets go of an attempt later than at its answer.
+    #[cfg(feature = "http")]
+    pub(crate) fn apart(&self) -> (Self, crate::stack::Innermost, Arc<C>, Option<timeout::Handle>) {
+        let mut parts = Parts::clone(&self.parts);
+        let innermost = std::mem::take(&mut parts.policies.inner);
+        let limit = parts.policies.attempt_timeout.take();
+        let rule = Arc::clone(&parts.rule);
+        (Self { parts: Arc::new(parts) }, innermost, rule, limit)
+    }
+
     /// The name.
     #[must_use]
     pub fn name(&self) -> &Name {
