@@ -1,7 +1,8 @@
-//! A call through each policy that limits calls, over a service that is ready at once, at one and at two threads; beside
-//! the bare service, tokio's semaphore and tower's own layers.
+//! A call through each policy that limits calls, over a service that is ready at once, at one and at two threads;
+//! beside the bare service, tokio's semaphore and tower's own layers.
 //!
-//! Each thread has its own clone of the service, and all share one policy, as in a server. `cargo bench --bench limits`.
+//! Each thread has its own clone of the service, and all share one policy, as in a server. `cargo bench --bench
+//! limits`.
 
 #![allow(missing_docs, clippy::disallowed_methods, reason = "a bench, which measures real time")]
 
