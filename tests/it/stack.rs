@@ -287,6 +287,19 @@ async fn it_stands_in_a_service_builder_and_keeps_the_type_of_the_error() {
     assert!(format!("{stack:?} {:?}", stack.layer()).contains("users"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_stack_runs_can_be_spawned_and_may_borrow() {
+    let stack = Stack::standard("x");
+    let names = Arc::new(["Ada".to_owned(), "Grace".to_owned()]);
+    let task = {
+        let (stack, names) = (stack.clone(), Arc::clone(&names));
+        tokio::spawn(async move { stack.run(|| async { names.first().cloned().ok_or(Boom) }).await })
+    };
+    assert_eq!(task.await.unwrap(), Ok("Ada".to_owned()));
+    let last = stack.run(async || names.last().ok_or(Boom)).await;
+    assert_eq!(last, Ok(&"Grace".to_owned()));
+}
+
 /// Every policy as a layer by hand, around a service whose clones are alike.
 #[tokio::test(start_paused = true)]
 async fn every_layer_can_be_named_in_a_service_builder() {
