@@ -123,6 +123,8 @@ where
                     let Spare { service, gate, .. } =
                         this.spare.as_mut().expect("a request is only made again from a spare");
                     if let Err(error) = ready!(gate.poll_ready(&policies.inner, cx, |cx| service.poll_ready(cx))) {
+                        // What it took from the budget goes back with the answer, and not when this is dropped.
+                        *next = None;
                         return Poll::Ready(Err(error));
                     }
                     let next = next.take().expect("polled again after a service that could not become ready");
