@@ -199,8 +199,9 @@ where
         loop {
             let result = match this.state.as_mut().project() {
                 StateProjection::Tries { mut tries } => {
-                    let polled =
-                        guard_permit(&policies.outer, this.outer, || tries.as_mut().poll(shared, &mut beat, cx));
+                    let polled = guard_permit(&policies.outer, this.outer, || {
+                        tries.as_mut().poll((shared, *this.deadline), &mut beat, cx)
+                    });
                     match polled {
                         Poll::Ready(result) => result,
                         // Looked at after the service: an answer that comes with the end of the time wins.
