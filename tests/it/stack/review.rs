@@ -15,7 +15,7 @@ use std::{
 
 use mainstay::{
     Error, Reason, Stack, breaker, bulkhead, hedge, load_shed, rate_limit,
-    retry::{self, BudgetConfig, Replay},
+    retry::{BudgetConfig, Replay},
     stack::Config,
     time::Tick,
 };
