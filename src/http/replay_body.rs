@@ -33,6 +33,10 @@ use crate::{
 /// [request that cannot be sent again](crate::observe::GiveUp::Request). One that is larger than the limit, but was not
 /// read so far when the attempt failed, is sent again.
 ///
+/// The copies of a hedge read one body together. One that is ahead and reads past the limit takes it from those behind:
+/// their bodies break off, and only that copy can still succeed. Under a hedge, choose a limit above the bodies that
+/// are sent.
+///
 /// ```
 /// use http::{Request, Response};
 /// use mainstay::{Error, Stack, http::ReplayBodyLayer};

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    admission::{Admitted, Entry, Gatekeeper, Policy, Queue, guard_permit, settle_permit, verdict},
+    admission::{Admitted, Entry, Gatekeeper, InQueue, Policy, Queue, guard_permit, settle_permit, verdict},
     deadline::Deadline,
     error::{CarryRejection, Rejection},
     fallback::{Strategy, falling::Falling},
@@ -146,10 +146,12 @@ where
             }
             Ok(Entry::Queued(wait)) => {
                 let Due { gate, service, request } = due;
+                // Left even when the clone panics.
+                let place = InQueue::new(&policies.outer, wait);
                 // The clone that was made ready is the one to be called; the next call gets a fresh one.
                 let fresh = service.clone();
                 let (service, gate) = (std::mem::replace(service, fresh), std::mem::replace(gate, Gatekeeper::new()));
-                State::Queued { service, gate, request: Some(request), wait: Some(wait) }
+                State::Queued { service, gate, request: Some(request), wait: place.into_wait() }
             }
             Err(rejection) => State::Refused { rejection: Some(rejection) },
         }
@@ -197,8 +199,9 @@ where
         loop {
             let result = match this.state.as_mut().project() {
                 StateProjection::Tries { mut tries } => {
-                    let polled =
-                        guard_permit(&policies.outer, this.outer, || tries.as_mut().poll(shared, &mut beat, cx));
+                    let polled = guard_permit(&policies.outer, this.outer, || {
+                        tries.as_mut().poll((shared, *this.deadline), &mut beat, cx)
+                    });
                     match polled {
                         Poll::Ready(result) => result,
                         // Looked at after the service: an answer that comes with the end of the time wins.

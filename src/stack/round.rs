@@ -6,6 +6,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -13,6 +14,7 @@ use tower::Service;
 
 use crate::{
     admission::Gatekeeper,
+    deadline::Deadline,
     error::CarryRejection,
     hedge::{
         core::{Core, End},
@@ -82,7 +84,7 @@ impl<S: Service<Req>, Req> Round<S, Req> {
     #[inline]
     pub(super) fn poll<H, K>(
         self: Pin<&mut Self>,
-        (shared, spare): (&H, Option<&Spare<S, K>>),
+        (shared, spare, deadline): (&H, Option<&Spare<S, K>>, Option<Deadline>),
         beat: &mut Beat,
         cx: &mut Context<'_>,
     ) -> Poll<Answer<S, Req>>
@@ -95,14 +97,16 @@ impl<S: Service<Req>, Req> Round<S, Req> {
     {
         let policies = shared.policies();
         match (&policies.hedge, spare) {
-            (Some(hedge), Some(spare)) if self.hedged => self.poll_hedged(&hedge.core, (shared, spare), beat, cx),
+            (Some(hedge), Some(spare)) if self.hedged => {
+                self.poll_hedged((&hedge.core, deadline), (shared, spare), beat, cx)
+            }
             _ => self.project().first.poll(policies, shared.rule(), (beat, cx)),
         }
     }
 
     fn poll_hedged<H, K>(
         self: Pin<&mut Self>,
-        core: &Core,
+        (core, deadline): (&Core, Option<Deadline>),
         (shared, spare): (&H, &Spare<S, K>),
         beat: &mut Beat,
         cx: &mut Context<'_>,
@@ -147,12 +151,12 @@ impl<S: Service<Req>, Req> Round<S, Req> {
                     race.end(core, this.first.as_mut(), policies, (attempt, result.is_ok()));
                     return Poll::Ready(result);
                 }
-                let begun = judgement == Judgement::Failed && race.send(core, again, &spare.service);
+                let begun = judgement == Judgement::Failed && race.send((core, deadline), again, &spare.service);
                 if let Some(answer) = race.settle(result, judgement, begun) {
                     return Poll::Ready(answer);
                 }
             }
-            if !race.is_due(core, beat) || !race.send(core, again, &spare.service) {
+            if !race.is_due(core, beat) || !race.send((core, deadline), again, &spare.service) {
                 return Poll::Pending;
             }
         }
@@ -286,7 +290,12 @@ impl<S: Service<Req>, Req> Race<S, Req> {
     }
 
     /// Begins the next copy, if there may be one. The delay to the one after it runs from now.
-    fn send(&mut self, core: &Core, again: impl Fn(u32) -> Option<Req>, service: &S) -> bool
+    fn send(
+        &mut self,
+        (core, deadline): (&Core, Option<Deadline>),
+        again: impl Fn(u32) -> Option<Req>,
+        service: &S,
+    ) -> bool
     where
         S: Clone,
     {
@@ -294,14 +303,21 @@ impl<S: Service<Req>, Req> Race<S, Req> {
         if self.closed || !core.may_follow(self.attempt) {
             return false;
         }
-        let waited = self.since.map(|since| Tick::now().since(since)).unwrap_or_default();
-        let Some((request, ticket)) = core.ticket(self.attempt + 1, waited, again) else {
+        let ticket = self.waited(deadline).and_then(|waited| core.ticket(self.attempt + 1, waited, again));
+        let Some((request, ticket)) = ticket else {
             self.closed = true;
             return false;
         };
         self.attempt += 1;
         self.copies.push((self.attempt, Box::pin(Copy::new(service.clone(), (request, ticket)))));
         true
+    }
+
+    /// How long the round has waited; `None` when nobody waits any more.
+    fn waited(&self, deadline: Option<Deadline>) -> Option<Duration> {
+        let mut now = Moment::new();
+        let in_vain = deadline.is_some_and(|deadline| deadline.has_passed(&mut now));
+        (!in_vain).then(|| self.since.map(|since| now.tick().since(since)).unwrap_or_default())
     }
 
     fn until(&self) -> Tick {

@@ -84,7 +84,7 @@ where
     #[inline]
     pub(super) fn poll<H>(
         self: Pin<&mut Self>,
-        shared: &H,
+        (shared, deadline): (&H, Option<Deadline>),
         beat: &mut Beat,
         cx: &mut Context<'_>,
     ) -> Poll<Result<S::Response, S::Error>>
@@ -98,7 +98,7 @@ where
         loop {
             match this.state.as_mut().project() {
                 StateProjection::Round { round } => {
-                    let polled = round.poll((shared, this.spare.as_ref()), beat, cx);
+                    let polled = round.poll((shared, this.spare.as_ref(), deadline), beat, cx);
                     let (Poll::Ready(result), Some(retry)) = (&polled, &policies.retry) else { return polled };
                     let spare = this.spare.as_ref();
                     let replay = |attempt| shared.replay().again(&spare?.kept, attempt);
@@ -123,6 +123,8 @@ where
                     let Spare { service, gate, .. } =
                         this.spare.as_mut().expect("a request is only made again from a spare");
                     if let Err(error) = ready!(gate.poll_ready(&policies.inner, cx, |cx| service.poll_ready(cx))) {
+                        // What it took from the budget goes back with the answer, and not when this is dropped.
+                        *next = None;
                         return Poll::Ready(Err(error));
                     }
                     let next = next.take().expect("polled again after a service that could not become ready");

@@ -3,6 +3,7 @@
 mod cancel;
 mod hedging;
 mod layers;
+mod review;
 
 use std::{
     future::{pending, ready},

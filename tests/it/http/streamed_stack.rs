@@ -17,6 +17,7 @@ use mainstay::{
     bulkhead,
     bulkhead::BulkheadLayer,
     fallback::Fallback,
+    hedge,
     http::{StackBody, StatusClassify},
     load_shed, rate_limit, retry,
     stack::StackBuilder,
@@ -278,4 +279,44 @@ async fn both<B>(
     let text = |result: Result<Response<B>, Error<Boom>>| format!("{:?}", result.map(|response| response.status()));
     let (one, two) = tokio::join!(one, two);
     (text(one), text(two))
+}
+
+/// The bodies of answers that a hedge does not take end at once: a copy may need their place.
+#[tokio::test(start_paused = true)]
+async fn copies_of_a_hedge_hold_places_of_their_own_and_the_winner_keeps_its_one() {
+    let hedge = || hedge::Config::new().attempts(3).delay(ms(50)).no_budget();
+    let answer = |status: StatusCode| {
+        let mut answer = Response::new(Steps::silent([Step::Data("one"), Step::Data("two")]));
+        *answer.status_mut() = status;
+        answer
+    };
+    // A failed answer, in the only place.
+    let stack = Stack::builder("files").bulkhead(bulkhead::Config::new(1)).breaker(breaker::Config::new());
+    let stack = stack.hedge(hedge()).http().build();
+    let answers = RefCell::new(VecDeque::from([StatusCode::BAD_GATEWAY, StatusCode::OK]));
+    let below = service_fn(|_: http::Request<()>| {
+        ready(Ok::<_, Error<Boom>>(answer(answers.borrow_mut().pop_front().unwrap())))
+    });
+    let got = stack.until_body_end().layer(below).oneshot(http::Request::new(())).await.unwrap();
+    assert_eq!((got.status(), running(&stack), counted(&stack)), (StatusCode::OK, 1, (1, 0, 0)));
+    drop(got);
+    assert_eq!((running(&stack), counted(&stack)), (0, (1, 1, 0)));
+
+    // Slow ones, of which the last wins.
+    let stack = Stack::builder("files").bulkhead(bulkhead::Config::new(3)).breaker(breaker::Config::new());
+    let stack = stack.hedge(hedge()).http().build();
+    let calls = RefCell::new(0);
+    let below = service_fn(|_: http::Request<()>| {
+        *calls.borrow_mut() += 1;
+        let wait = if *calls.borrow() == 3 { 10 } else { 1_000 };
+        async move {
+            tokio::time::sleep(ms(wait)).await;
+            Ok::<_, Error<Boom>>(answer(StatusCode::OK))
+        }
+    });
+    let got = stack.until_body_end().layer(below).oneshot(http::Request::new(())).await.unwrap();
+    assert_eq!((running(&stack), counted(&stack)), (1, (0, 0, 2)));
+    let mut body = got.into_body();
+    while body.frame().await.is_some() {}
+    assert_eq!((running(&stack), counted(&stack)), (0, (0, 1, 2)));
 }
