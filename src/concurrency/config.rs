@@ -230,7 +230,8 @@ impl Config {
     }
 
     /// A window with fewer calls goes on, so that no lucky few move the limit; after a hundred times its length what it
-    /// holds is too old, and forgotten. From 1 to 10 000, default 10.
+    /// holds is too old, and forgotten, unless calls were turned away meanwhile: then it is the limit that keeps them
+    /// few. From 1 to 10 000, default 10.
     #[must_use]
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.min_calls = calls;

@@ -66,6 +66,8 @@ struct Learner {
     // Counts the algorithms, so that the answer of one that was replaced meanwhile is known.
     generation: u64,
     opened: Tick,
+    // How many were turned away before that.
+    rejected: u64,
     measures: Option<u32>,
     sum: Sum,
     base: Option<Duration>,
@@ -288,10 +290,12 @@ impl Core {
         Some(Question { algorithm, generation: learner.generation, limit: learner.limit, sample })
     }
 
-    /// The window has not enough calls yet. The next call looks again: where calls are that rare, it may.
+    /// The window has not enough calls yet. The next call looks again: where calls are that rare, it may. They are not
+    /// rare where some were turned away: then the limit itself keeps the window from being full, and what it holds is
+    /// never too old, or a low limit on a slow service would stay where it is for ever.
     fn go_on(&self, learner: &mut Learner, now: Tick) {
         let too_old = now.since(learner.opened) > learner.config.window.saturating_mul(TOO_OLD);
-        if too_old && learner.measures.is_none() {
+        if too_old && learner.measures.is_none() && self.rejected() == learner.rejected {
             self.tallies.forget();
             self.begin(learner, now);
         }
@@ -299,6 +303,7 @@ impl Core {
 
     fn begin(&self, learner: &mut Learner, now: Tick) {
         learner.opened = now;
+        learner.rejected = self.rejected();
         let due = if learner.measures.is_some() { 0 } else { (now + learner.config.window).as_nanos() };
         self.due.store(due, Relaxed);
     }
@@ -350,6 +355,7 @@ impl Learner {
             algorithm: Some(algorithm),
             generation: 0,
             opened,
+            rejected: 0,
             measures: None,
             sum: Sum::default(),
             base: None,

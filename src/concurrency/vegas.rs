@@ -10,7 +10,9 @@ use crate::{
 /// their number between two bounds.
 ///
 /// The base latency is the lowest of the last one to two [periods](Self::relearn_every): a service that has become
-/// slower for good is not held to what it once was. The bounds, and the step of the limit, grow with the number of its
+/// slower for good is not held to what it once was. A period in which the limit is used begins with ten calls under
+/// half of it: under a load that never ends, what it learnt would else be its own queue, and the limit would creep up
+/// for ever. The bounds, and the step of the limit, grow with the number of its
 /// digits: 3 to 6 calls and a step of 1 up to a limit of 99, 6 to 12 and a step of 2 up to 999.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Vegas {
@@ -19,6 +21,8 @@ pub struct Vegas {
     pub(super) backoff: f64,
     pub(super) relearn_every: Duration,
     lowest: Lowest,
+    // The limit before, while a period begins.
+    restore: Option<f64>,
 }
 
 /// The lowest latency of this period and of the one before.
@@ -29,7 +33,14 @@ struct Lowest {
     here: Option<Duration>,
 }
 
+/// The calls with which a period begins.
+const MEASURED: u32 = 10;
+
 impl Lowest {
+    fn is_over(&self, at: Tick, period: Duration) -> bool {
+        self.began.is_some_and(|began| at.since(began) >= period)
+    }
+
     fn learn(&mut self, at: Tick, latency: Duration, period: Duration) -> Duration {
         if at.since(*self.began.get_or_insert(at)) >= period {
             (self.began, self.before, self.here) = (Some(at), self.here, None);
@@ -47,7 +58,7 @@ impl Lowest {
 impl Default for Vegas {
     fn default() -> Self {
         let lowest = Lowest::default();
-        Self { alpha: 3, beta: 6, backoff: 0.9, relearn_every: Duration::from_secs(30), lowest }
+        Self { alpha: 3, beta: 6, backoff: 0.9, relearn_every: Duration::from_secs(30), lowest, restore: None }
     }
 }
 
@@ -94,10 +105,20 @@ impl Vegas {
 
 impl Algorithm for Vegas {
     fn next_limit(&mut self, limit: f64, sample: &Sample) -> f64 {
+        if let Some(restore) = self.restore.take() {
+            if let Some(latency) = sample.latency {
+                self.lowest.learn(sample.at, latency, self.relearn_every);
+            }
+            return restore;
+        }
         if sample.overloaded {
             return limit * self.backoff;
         }
         let Some(latency) = sample.latency else { return limit };
+        if self.lowest.is_over(sample.at, self.relearn_every) && !sample.is_idle(limit) {
+            self.restore = Some(limit);
+            return limit / 2.0;
+        }
         let base = self.lowest.learn(sample.at, latency, self.relearn_every);
         if sample.is_idle(limit) || latency.is_zero() {
             return limit;
@@ -115,6 +136,10 @@ impl Algorithm for Vegas {
 
     fn base_latency(&self) -> Option<Duration> {
         self.lowest.known()
+    }
+
+    fn measures(&self) -> Option<u32> {
+        self.restore.map(|_| MEASURED)
     }
 }
 
@@ -158,7 +183,10 @@ mod tests {
     fn an_old_base_is_forgotten_after_one_to_two_periods() {
         let mut vegas = Vegas::new().relearn_every(Duration::from_millis(100));
         let mut base = |latency, at| {
-            vegas.next_limit(10.0, &sample(latency, at));
+            if vegas.next_limit(10.0, &sample(latency, at)) == 5.0 {
+                assert_eq!(vegas.measures(), Some(MEASURED));
+                assert_eq!(vegas.next_limit(5.0, &sample(latency, at)), 10.0);
+            }
             vegas.base_latency().map(|base| base.as_millis())
         };
         assert_eq!(base(5, 0), Some(5));

@@ -6,7 +6,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::fallback::strategy::Strategy;
+use crate::fallback::{core::guarded, strategy::Strategy};
 
 /// One strategy, and another where the first has nothing or fails. Made by [`Fallback::or`](super::Fallback::or).
 #[derive(Debug, Clone)]
@@ -18,9 +18,26 @@ pub struct Or<A, B> {
 /// What both keep, and which of the two is asked.
 #[derive(Debug)]
 pub struct OrKept<A, B> {
-    first: A,
-    second: B,
+    // None where it panicked: the other is still there.
+    first: Option<A>,
+    second: Option<B>,
     at_second: bool,
+}
+
+/// What one of the two keeps. A panic in it is not to cost the other.
+#[inline]
+fn keep<Req, T, E, S: Strategy<Req, T, E>>(strategy: &S, request: &mut Req) -> Option<S::Kept> {
+    if S::PLAIN { Some(strategy.keep(request)) } else { guarded("fallback", || strategy.keep(request)) }
+}
+
+fn covers<Req, T, E, S: Strategy<Req, T, E>>(strategy: &S, failed: Result<&T, &E>) -> bool {
+    guarded("fallback", || strategy.covers(failed)).unwrap_or(false)
+}
+
+fn learn<Req, T, E, S: Strategy<Req, T, E>>(strategy: &S, kept: Option<&S::Kept>, response: &T) {
+    if let (false, Some(kept)) = (S::PLAIN, kept) {
+        guarded("fallback", || strategy.succeeded(kept, response));
+    }
 }
 
 impl<A, B> Or<A, B> {
@@ -34,8 +51,8 @@ impl<A, B> Or<A, B> {
         B: Strategy<Req, T, E>,
     {
         kept.at_second = true;
-        let covered = self.second.covers(failed);
-        covered.then(|| self.second.fall_back(&mut kept.second, failed)).flatten().map(OrFuture::second)
+        let kept = kept.second.as_mut().filter(|_| covers(&self.second, failed))?;
+        self.second.fall_back(kept, failed).map(OrFuture::second)
     }
 }
 
@@ -51,22 +68,22 @@ where
 
     #[inline]
     fn keep(&self, request: &mut Req) -> Self::Kept {
-        OrKept { first: self.first.keep(request), second: self.second.keep(request), at_second: false }
+        OrKept { first: keep(&self.first, request), second: keep(&self.second, request), at_second: false }
     }
 
     fn covers(&self, failed: Result<&T, &E>) -> bool {
-        self.first.covers(failed) || self.second.covers(failed)
+        covers(&self.first, failed) || covers(&self.second, failed)
     }
 
     #[inline]
     fn succeeded(&self, kept: &Self::Kept, response: &T) {
-        self.first.succeeded(&kept.first, response);
-        self.second.succeeded(&kept.second, response);
+        learn(&self.first, kept.first.as_ref(), response);
+        learn(&self.second, kept.second.as_ref(), response);
     }
 
     fn fall_back(&self, kept: &mut Self::Kept, failed: Result<&T, &E>) -> Option<Self::Future> {
-        let covered = self.first.covers(failed);
-        match covered.then(|| self.first.fall_back(&mut kept.first, failed)).flatten() {
+        let first = kept.first.as_mut().filter(|_| covers(&self.first, failed));
+        match first.and_then(|kept| self.first.fall_back(kept, failed)) {
             Some(future) => Some(OrFuture::first(future)),
             None => self.second(kept, failed),
         }
@@ -74,9 +91,10 @@ where
 
     fn next(&self, kept: &mut Self::Kept, failed: Result<&T, &E>) -> Option<Self::Future> {
         if kept.at_second {
-            return self.second.next(&mut kept.second, failed).map(OrFuture::second);
+            return self.second.next(kept.second.as_mut()?, failed).map(OrFuture::second);
         }
-        match self.first.next(&mut kept.first, failed) {
+        let first = kept.first.as_mut();
+        match first.and_then(|kept| guarded("fallback", || self.first.next(kept, failed)).flatten()) {
             Some(future) => Some(OrFuture::first(future)),
             None => self.second(kept, failed),
         }

@@ -60,7 +60,7 @@ impl Pace {
 
     fn take_over(&self, config: &Config) {
         self.attempts.store(config.attempts, Relaxed);
-        self.delay.store(nanos(rule::delay(config, || self.measured(config))), Relaxed);
+        self.delay.store(nanos(rule::delay(config, || self.measured(config, Tick::now()))), Relaxed);
         self.measures.store(config.delay.is_none(), Relaxed);
         self.review_at.store(if config.delay.is_none() { 0 } else { u64::MAX }, Relaxed);
     }
@@ -82,24 +82,24 @@ impl Pace {
         // Whoever comes first reviews, the others take the delay as it is.
         let is_due = now.as_nanos() >= due && due != u64::MAX;
         if is_due && self.review_at.compare_exchange(due, (now + REVIEW).as_nanos(), Relaxed, Relaxed).is_ok() {
-            self.review();
+            self.review(now);
         }
         Duration::from_nanos(self.delay.load(Relaxed))
     }
 
     #[cold]
-    fn review(&self) {
+    fn review(&self, now: Tick) {
         let config = self.config.read();
-        self.delay.store(nanos(rule::delay(&config, || self.measured(&config))), Relaxed);
+        self.delay.store(nanos(rule::delay(&config, || self.measured(&config, now))), Relaxed);
     }
 
-    fn measured(&self, config: &Config) -> (u64, Duration) {
-        self.sum().at((config.percentile * 10.0).round() as u64)
+    fn measured(&self, config: &Config, now: Tick) -> (u64, Duration) {
+        self.sum(now).at((config.percentile * 10.0).round() as u64)
     }
 
-    fn sum(&self) -> Sum {
+    fn sum(&self, now: Tick) -> Sum {
         let mut sum = Sum::new();
-        self.latencies.iter().for_each(|lane| lane.add_to(&mut sum));
+        self.latencies.iter().for_each(|lane| lane.add_to(&mut sum, now));
         sum
     }
 
@@ -109,7 +109,7 @@ impl Pace {
     }
 
     pub(super) fn latency(&self) -> Option<Latency> {
-        self.sum().latency()
+        self.sum(Tick::now()).latency()
     }
 
     pub(super) fn heap_size(&self) -> usize {

@@ -16,7 +16,7 @@ use crate::{
     load_shed::{
         codel::{Bounds, Codel},
         config::Config,
-        line::{Line, Rooms, Ticket},
+        line::{Line, PRIORITIES, Rooms, Ticket, row},
     },
     priority::Priority,
     sync::atomic::{
@@ -42,7 +42,9 @@ pub(super) struct Gate {
 struct Queue {
     line: Line<Option<Waker>>,
     granted: HashSet<Ticket>,
-    codel: Codel,
+    // One for each priority, of the calls that go before it and its own: what waits behind a call says nothing about
+    // how long it will have to.
+    codel: [Codel; 3],
     bounds: Bounds,
     max_queue: u32,
     rooms: Rooms,
@@ -81,7 +83,7 @@ impl Default for Queue {
         Self {
             line: Line::default(),
             granted: HashSet::new(),
-            codel: Codel::default(),
+            codel: Default::default(),
             bounds: Bounds::default(),
             max_queue: 0,
             rooms: NO_LIMIT,
@@ -90,8 +92,9 @@ impl Default for Queue {
 }
 
 impl Queue {
-    fn look(&mut self, now: Tick) -> bool {
-        self.codel.look(self.line.oldest(), now, &self.bounds)
+    /// Whether the queue stands, for each priority. For the lowest it does if it does for any.
+    fn look(&mut self, now: Tick) -> [bool; 3] {
+        PRIORITIES.map(|priority| self.codel[row(priority)].look(self.line.oldest(priority), now, &self.bounds))
     }
 }
 
@@ -122,9 +125,9 @@ impl Gate {
         waiting(self.word.load(Acquire))
     }
 
-    /// Whether the queue stands.
+    /// Whether the queue stands, for the lowest priority at least.
     pub(super) fn stands(&self) -> bool {
-        self.queue.lock().look(Tick::now())
+        self.queue.lock().look(Tick::now())[row(Priority::Low)]
     }
 
     #[inline]
@@ -186,7 +189,7 @@ impl Gate {
             return Some(Entry::Admitted(PLACE));
         }
         let now = now.tick();
-        let standing = queue.look(now);
+        let standing = queue.look(now)[row(priority)];
         let until = now + queue.bounds.allowed(standing);
         let ticket = queue.line.join(priority, now, None);
         queue.look(now);
@@ -258,8 +261,9 @@ impl Gate {
         let now = Tick::now();
         let queue = &mut *guard;
         let standing = queue.look(now);
+        let newest_first = |priority| standing[row(priority)];
         let mut wakers = Vec::new();
-        while let Some((ticket, waker)) = queue.line.serve(self.running(), &queue.rooms, standing) {
+        while let Some((ticket, waker)) = queue.line.serve(self.running(), &queue.rooms, newest_first) {
             // One waits less and one runs more: nobody else changes the word while somebody waits.
             self.word.fetch_sub(ONE_WAITS - 1, AcqRel);
             queue.granted.insert(ticket);

@@ -59,7 +59,8 @@ pub struct Snapshot {
     pub in_flight: u32,
     /// How many wait in the queue.
     pub waiting: u32,
-    /// Whether the queue stands: the newest are served first, and nobody waits for long.
+    /// Whether the queue stands, for calls of low priority at least: the newest are served first, and none waits for
+    /// long.
     pub standing: bool,
     /// The share of calls of normal priority that the throttle turns away.
     pub throttled: f64,

@@ -32,7 +32,10 @@ impl<T> Default for Line<T> {
     }
 }
 
-const fn row(priority: Priority) -> usize {
+/// In the order of the rows.
+pub(super) const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+
+pub(super) const fn row(priority: Priority) -> usize {
     match priority {
         Priority::High => 0,
         Priority::Normal => 1,
@@ -89,20 +92,28 @@ impl<T> Line<T> {
         self.waiting[..=row(priority)].iter().any(|row| !row.is_empty())
     }
 
-    /// When the one came who waits longest.
-    pub(super) fn oldest(&self) -> Option<Tick> {
-        self.waiting.iter().filter_map(|row| row.first_key_value()).map(|(_, waiter)| waiter.arrived).min()
+    /// When the one came who waits longest, of those that are not behind this priority.
+    pub(super) fn oldest(&self, priority: Priority) -> Option<Tick> {
+        self.waiting[..=row(priority)]
+            .iter()
+            .filter_map(|row| row.first_key_value())
+            .map(|(_, waiter)| waiter.arrived)
+            .min()
     }
 
     /// The one to be served next, if there is room for it beside those that run: of the highest priority, the newest or
     /// the oldest.
-    pub(super) fn serve(&mut self, running: u32, rooms: &Rooms, newest_first: bool) -> Option<(Ticket, T)> {
-        let priorities = [Priority::High, Priority::Normal, Priority::Low];
-        let (priority, row) = priorities.into_iter().zip(&mut self.waiting).find(|(_, row)| !row.is_empty())?;
+    pub(super) fn serve(
+        &mut self,
+        running: u32,
+        rooms: &Rooms,
+        newest_first: impl Fn(Priority) -> bool,
+    ) -> Option<(Ticket, T)> {
+        let (priority, row) = PRIORITIES.into_iter().zip(&mut self.waiting).find(|(_, row)| !row.is_empty())?;
         if running >= rooms.of(priority) {
             return None;
         }
-        let (number, waiter) = if newest_first { row.pop_last() } else { row.pop_first() }?;
+        let (number, waiter) = if newest_first(priority) { row.pop_last() } else { row.pop_first() }?;
         Some((Ticket { priority, number }, waiter.what))
     }
 }
@@ -131,7 +142,7 @@ mod tests {
         {
             line.join(priority, at(n as u64), name);
         }
-        std::iter::from_fn(|| line.serve(0, &MANY, newest_first).map(|(_, name)| name)).collect()
+        std::iter::from_fn(|| line.serve(0, &MANY, |_| newest_first).map(|(_, name)| name)).collect()
     }
 
     #[test]
@@ -151,20 +162,21 @@ mod tests {
         let mut line = Line::default();
         line.join(Priority::Low, at(0), "low");
         let rooms = Rooms { high: 10, normal: 9, low: 7 };
-        assert!(line.serve(7, &rooms, false).is_none());
+        assert!(line.serve(7, &rooms, |_| false).is_none());
         line.join(Priority::High, at(1), "high");
-        assert_eq!(line.serve(9, &rooms, false).map(|(_, name)| name), Some("high"));
-        assert_eq!(line.serve(6, &rooms, false).map(|(_, name)| name), Some("low"));
+        assert_eq!(line.serve(9, &rooms, |_| false).map(|(_, name)| name), Some("high"));
+        assert_eq!(line.serve(6, &rooms, |_| false).map(|(_, name)| name), Some("low"));
     }
 
     #[test]
-    fn who_waits_longest_is_known_whatever_the_priority() {
+    fn who_waits_longest_is_known_of_those_that_go_first() {
         let mut line = Line::default();
-        assert_eq!((line.oldest(), line.is_ahead_of(Priority::Low)), (None, false));
+        assert_eq!((line.oldest(Priority::Low), line.is_ahead_of(Priority::Low)), (None, false));
         let low = line.join(Priority::Low, at(5), ());
         line.join(Priority::High, at(7), ());
-        assert_eq!(line.oldest(), Some(at(5)));
+        assert_eq!([Priority::High, Priority::Normal].map(|it| line.oldest(it)), [Some(at(7)); 2]);
+        assert_eq!(line.oldest(Priority::Low), Some(at(5)));
         assert!(line.is_ahead_of(Priority::High) && line.leave(low).is_some() && line.leave(low).is_none());
-        assert_eq!(line.oldest(), Some(at(7)));
+        assert_eq!(line.oldest(Priority::Low), Some(at(7)));
     }
 }

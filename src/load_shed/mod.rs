@@ -13,7 +13,8 @@
 //! - [`queue_delay`](Config::queue_delay): calls over the limit may wait, but the queue may not stand (CoDel). While it
 //!   takes up bursts, who came first is served first, and a call waits for an interval at most. Once calls have waited
 //!   longer than the target for a whole interval, the newest are served first, whose callers still wait for them, and a
-//!   call that comes waits for the target at most; until the queue has been empty.
+//!   call that comes waits for the target at most; until the queue has been empty. A call
+//!   is judged by the calls of its own and of higher priority: those that it goes before do not hold it up.
 //! - [`throttle`](Config::throttle): the service accepts few of the calls. With `k` of 2, no call is turned away while
 //!   half of the requests in the window are accepted, and below that a growing share of them at random, so that about
 //!   twice as many requests as are accepted go out. What the classifier calls a failure was not accepted; for errors

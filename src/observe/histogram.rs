@@ -63,11 +63,9 @@ impl Histogram {
         if self.halve_at.compare_exchange(due, next, AcqRel, Relaxed).is_err() || due == 0 {
             return;
         }
-        // How many half-lives went by, the first of them at `due`.
-        let halvings = 1 + now.nanos_since(Tick::from_nanos(due)) / HALF_LIFE.as_nanos() as u64;
         for bucket in &self.counts {
             let count = bucket.load(Relaxed);
-            let rest = if halvings < 32 { count >> halvings } else { 0 };
+            let rest = faded(count, due, now);
             match writer {
                 Writer::Only => bucket.store(rest, Relaxed),
                 Writer::OneOfMany => {
@@ -77,11 +75,22 @@ impl Histogram {
         }
     }
 
-    pub(crate) fn add_to(&self, sum: &mut Sum) {
+    /// Adds what these weigh now. A thread that records no more halves no more, and yet its past fades.
+    pub(crate) fn add_to(&self, sum: &mut Sum, now: Tick) {
+        let due = self.halve_at.load(Relaxed);
         for (sum, count) in sum.0.iter_mut().zip(&self.counts) {
-            *sum += u64::from(count.load(Relaxed));
+            *sum += u64::from(faded(count.load(Relaxed), due, now));
         }
     }
+}
+
+/// What is left of a count that was to be halved at `due`, and once in a half-life from then on.
+fn faded(count: u32, due: u64, now: Tick) -> u32 {
+    if now.as_nanos() < due {
+        return count;
+    }
+    let halvings = 1 + now.nanos_since(Tick::from_nanos(due)) / HALF_LIFE.as_nanos() as u64;
+    if halvings < 32 { count >> halvings } else { 0 }
 }
 
 fn bucket_of(latency: u64) -> usize {
@@ -177,7 +186,7 @@ mod tests {
                 histogram.record(writer, Tick::from_nanos(5), ms * 1_000_000);
             }
             let mut sum = Sum::new();
-            histogram.add_to(&mut sum);
+            histogram.add_to(&mut sum, Tick::from_nanos(5));
             let latency = sum.latency().unwrap();
             assert_eq!(latency.calls, 1_000);
             for (read, ms) in [(latency.p50, 500), (latency.p95, 950), (latency.p99, 990)] {
@@ -192,11 +201,12 @@ mod tests {
         let second = |n: u64| Tick::from_nanos(1 + n * 1_000_000_000);
         for writer in [Writer::Only, Writer::OneOfMany] {
             let histogram = Histogram::new();
-            let calls = |histogram: &Histogram| {
+            let calls_at = |histogram: &Histogram, now| {
                 let mut sum = Sum::new();
-                histogram.add_to(&mut sum);
+                histogram.add_to(&mut sum, now);
                 sum.latency().map_or(0, |latency| latency.calls)
             };
+            let calls = |histogram: &Histogram| calls_at(histogram, second(0));
             (0..1_000).for_each(|_| histogram.record(writer, second(0), 1_000_000));
             histogram.record(writer, second(59), 1_000_000);
             assert_eq!(calls(&histogram), 1_001);
@@ -204,6 +214,9 @@ mod tests {
             assert_eq!(calls(&histogram), 501);
             histogram.record(writer, second(60 * 3), 1_000_000);
             assert_eq!(calls(&histogram), 501 / 4 + 1);
+            // Nobody has recorded since.
+            assert_eq!(calls_at(&histogram, second(60 * 4)), 63);
+            assert_eq!(calls_at(&histogram, second(60 * 60)), 0);
             histogram.record(writer, second(86_400), 1_000_000);
             assert_eq!(calls(&histogram), 1);
         }

@@ -93,8 +93,8 @@ impl Meter {
     }
 
     pub(crate) fn latencies(&self) -> Option<Latency> {
-        let mut sum = Sum::new();
-        self.latencies.iter().for_each(|lane| lane.add_to(&mut sum));
+        let (mut sum, now) = (Sum::new(), Tick::now());
+        self.latencies.iter().for_each(|lane| lane.add_to(&mut sum, now));
         sum.latency()
     }
 

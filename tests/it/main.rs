@@ -41,6 +41,7 @@ mod retry_observe;
 mod retry_service;
 mod review_cost;
 mod review_findings;
+mod review_rooms;
 mod stack;
 mod support;
 mod timeout;
