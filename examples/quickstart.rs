@@ -1,11 +1,9 @@
-//! A database that goes down, behind a circuit breaker: `cargo run --example quickstart`
+//! A stack around a database that goes down: `cargo run --example quickstart`
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
-use mainstay::{
-    Error,
-    breaker::{CircuitBreakerLayer, Config, Handle},
-};
-use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use std::time::Duration;
+
+use mainstay::{Error, Stack, breaker, retry};
 
 /// Stands for a database that goes down after the second call.
 async fn fetch_user(id: u32) -> Result<String, std::io::Error> {
@@ -13,20 +11,19 @@ async fn fetch_user(id: u32) -> Result<String, std::io::Error> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Error<std::io::Error>> {
-    let breaker = Handle::new("user-db", Config::new().consecutive_failures(3));
-    let mut users = ServiceBuilder::new()
-        .layer(CircuitBreakerLayer::new(breaker.clone()))
-        .map_err(Error::Inner) // once, at the bottom: the error can then carry a rejection
-        .service(service_fn(fetch_user));
+async fn main() {
+    let users = Stack::builder("user-db") // or, with good defaults, Stack::database("user-db")
+        .timeout(Duration::from_secs(2)) // for a call with all its attempts
+        .retry(retry::Config::new().attempts(2))
+        .breaker(breaker::Config::new().consecutive_failures(4))
+        .build();
 
-    for id in 1..=7 {
-        match users.ready().await?.call(id).await {
+    for id in 1..=6 {
+        match users.run(|| fetch_user(id)).await {
             Ok(user) => println!("call {id}: {user}"),
             Err(Error::Inner(error)) => println!("call {id}: the database failed: {error}"),
             Err(Error::Rejected(rejection)) => println!("call {id}: the database was left alone: {rejection}"),
         }
     }
-    println!("the circuit is {}", breaker.state());
-    Ok(())
+    println!("the circuit is {}", users.breaker().expect("the stack has one").state());
 }

@@ -32,6 +32,7 @@ use crate::{
     bulkhead::{self, BulkheadLayer},
     concurrency::{self, ConcurrencyLayer},
     fallback::{self, FallbackLayer},
+    hedge::{self, HedgeLayer},
     load_shed::{self, LoadShedLayer},
     rate_limit::{self, RateLimitLayer},
     retry::{self, RetryLayer},
@@ -58,6 +59,9 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed + Sized {
 
     /// Makes calls again that failed: see [`retry`].
     fn with_retry(self, handle: retry::Handle) -> ServiceBuilder<Then<RetryLayer, L>>;
+
+    /// Sends another copy of a call that takes too long: see [`hedge`].
+    fn with_hedge(self, handle: hedge::Handle) -> ServiceBuilder<Then<HedgeLayer, L>>;
 
     /// Leaves a service alone that fails: see [`breaker`].
     fn with_breaker(self, handle: breaker::Handle) -> ServiceBuilder<Then<CircuitBreakerLayer, L>>;
@@ -97,6 +101,10 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
 
     fn with_retry(self, handle: retry::Handle) -> ServiceBuilder<Then<RetryLayer, L>> {
         self.layer(RetryLayer::new(handle))
+    }
+
+    fn with_hedge(self, handle: hedge::Handle) -> ServiceBuilder<Then<HedgeLayer, L>> {
+        self.layer(HedgeLayer::new(handle))
     }
 
     fn with_breaker(self, handle: breaker::Handle) -> ServiceBuilder<Then<CircuitBreakerLayer, L>> {

@@ -1,33 +1,36 @@
 //! Embeddable resilience for [Tower](tower) services and plain async code: your service stays up when what it calls is
 //! slow, failing or gone.
 //!
-//! This release has the ground floor, the [circuit breaker](breaker), the [bulkhead], the [rate limit](rate_limit),
-//! each of these three [by key](keyed) as well, [load shedding](load_shed), [adaptive concurrency](concurrency), the
-//! [retry], the [hedge], the [timeout] and the [fallback], each as a layer and all in one [stack]. They go in front of
-//! any Tower service (axum, hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on the way
-//! of a call, and are right under cancellation, panics and races.
+//! A [stack] puts all that a call needs in the right order: [fallback], [load shedding](load_shed), [rate
+//! limit](rate_limit), [timeout], [retry], [hedge], [circuit breaker](breaker), [adaptive concurrency](concurrency) and
+//! [bulkhead]. Each is a layer of its own too, some [by key](keyed). They go in front of any Tower service (axum,
+//! hyper, tonic, reqwest) or around any future, allocate nothing and take no lock on the way of a call (by key, the
+//! read lock of a look-up), and are right under cancellation, panics and races.
 //!
 //! ```
-//! use mainstay::{Error, breaker::{CircuitBreakerLayer, Config, Handle}};
+//! use mainstay::{Error, Stack};
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 //!
 //! # async fn fetch_user(id: u32) -> Result<String, std::io::Error> { Ok(format!("user {id}")) }
 //! # tokio_test::block_on(async {
-//! let breaker = Handle::new("user-db", Config::new());
-//! let mut users = ServiceBuilder::new()
-//!     .layer(CircuitBreakerLayer::new(breaker.clone()))
-//!     .map_err(Error::Inner) // once, at the bottom: the error can then carry a rejection
-//!     .service(service_fn(fetch_user));
+//! let stack = Stack::database("user-db");
 //!
-//! match users.ready().await?.call(7).await {
+//! // Around any future, made anew for each attempt.
+//! match stack.run(|| fetch_user(7)).await {
 //!     Ok(user) => println!("{user}"),
 //!     Err(Error::Inner(error)) => println!("the database failed: {error}"),
 //!     Err(Error::Rejected(rejection)) => println!("the database was left alone: {rejection}"),
 //! }
 //!
-//! // The same breaker around a future, and seen from outside.
-//! let user = breaker.run(fetch_user(8)).await?;
-//! println!("{:?}", breaker.snapshot());
+//! // Around any Tower service: the same breaker, places and budget.
+//! let mut users = ServiceBuilder::new()
+//!     .layer(stack.layer())
+//!     .map_err(Error::Inner) // once, at the bottom: the error can then carry a rejection
+//!     .service(service_fn(fetch_user));
+//! let user = users.ready().await?.call(8).await?;
+//!
+//! // And seen from outside.
+//! println!("{:?}", stack.snapshot());
 //! # Ok::<(), Error<std::io::Error>>(())
 //! # }).unwrap();
 //! ```
@@ -36,6 +39,8 @@
 //!
 //! | to learn about | read |
 //! |---|---|
+//! | all of it in one: the order, presets, settings from a file, closures | [`stack`] |
+//! | layers by hand | [`ext`] |
 //! | the circuit breaker: when to use it, how it decides, all its settings | [`breaker`] |
 //! | limits on the number of calls at a time | [`bulkhead`] |
 //! | limits that find the right number themselves | [`concurrency`] |

@@ -208,7 +208,8 @@ fn functions(lines: &[String]) -> Vec<(usize, usize)> {
     for (i, line) in lines.iter().enumerate() {
         let words = line.trim_start();
         let begins = words.starts_with("fn ") || words.starts_with("pub") && words.contains(" fn ");
-        if !begins {
+        // What a trait only declares has no lines.
+        if !begins || words.trim_end().ends_with(';') {
             continue;
         }
         let indent = line.len() - words.len();

@@ -25,6 +25,13 @@ impl<P: Policy, C> AdmissionLayer<P, C> {
     }
 }
 
+impl<P, C> QueuedLayer<P, C> {
+    #[cfg(feature = "http")]
+    pub(crate) const fn parts(&self) -> &Arc<Parts<P, C>> {
+        &self.parts
+    }
+}
+
 /// Puts a [`Queue`] in front of a service. Made by [`AdmissionLayer::queued`].
 pub struct QueuedLayer<P, C = OnError> {
     parts: Arc<Parts<P, C>>,

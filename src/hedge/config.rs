@@ -138,6 +138,10 @@ impl Config {
         self
     }
 
+    pub(crate) const fn has_budget(&self) -> bool {
+        self.budget.is_some()
+    }
+
     /// Checks every value.
     ///
     /// # Errors

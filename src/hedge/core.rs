@@ -41,15 +41,15 @@ pub(crate) struct Ticket {
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct End {
+pub(crate) struct End {
     /// The copy that answered, and whether its answer was good.
-    pub(super) answered: u32,
-    pub(super) good: bool,
+    pub(crate) answered: u32,
+    pub(crate) good: bool,
     /// How many others ran, and whether the first was one of them.
-    pub(super) losers: usize,
-    pub(super) first_lost: bool,
+    pub(crate) losers: usize,
+    pub(crate) first_lost: bool,
     /// When the call began to wait, if it did.
-    pub(super) since: Option<Tick>,
+    pub(crate) since: Option<Tick>,
 }
 
 impl Core {
@@ -82,21 +82,21 @@ impl Core {
     }
 
     #[inline]
-    pub(super) fn may_follow(&self, attempt: u32) -> bool {
+    pub(crate) fn may_follow(&self, attempt: u32) -> bool {
         attempt < self.pace.attempts()
     }
 
-    pub(super) fn delay(&self, now: Tick) -> Duration {
+    pub(crate) fn delay(&self, now: Tick) -> Duration {
         self.pace.delay(now)
     }
 
-    pub(super) fn measures(&self) -> bool {
+    pub(crate) fn measures(&self) -> bool {
         self.pace.measures()
     }
 
     /// Leave to send a copy with the request that `request` makes, unless that has none, or the budget none left. The
     /// budget comes last: what another reason forbids costs nothing.
-    pub(super) fn ticket<Q>(
+    pub(crate) fn ticket<Q>(
         &self,
         attempt: u32,
         waited: Duration,
@@ -130,7 +130,7 @@ impl Core {
     }
 
     /// A call has its answer.
-    pub(super) fn ended(&self, end: End) {
+    pub(crate) fn ended(&self, end: End) {
         let seat = Seat::here();
         if end.answered > 1 && end.good {
             self.meter.count(seat, Count::Won);

@@ -111,12 +111,12 @@ mod config;
 pub(crate) mod core;
 mod future;
 mod handle;
-pub(crate) mod hedged;
+mod hedged;
 mod layer;
 mod meter;
 mod pace;
-pub(crate) mod race;
-pub(crate) mod raw;
+mod race;
+mod raw;
 pub(crate) mod rule;
 mod run;
 mod sending;
@@ -133,3 +133,5 @@ pub use crate::{
     budget::{Budget, BudgetConfig, Reservation},
     replay::{Cloned, Replay},
 };
+
+pub(crate) use raw::Raw;

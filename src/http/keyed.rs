@@ -11,7 +11,7 @@ use tower::{Layer, Service};
 use crate::{
     admission::{Front, Parts},
     error::CarryRejection,
-    http::streamed::{StreamedBody, StreamedFuture},
+    http::{streamed::StreamedFuture, streamed_body::StreamedBody},
     keyed::{Choose, Chooser, KeyedLayer, Select, admit},
     outcome::{Classify, OnError},
 };

@@ -1,12 +1,18 @@
 use http::Request;
 
-use crate::retry::Replay;
+use crate::{
+    deadline::{Deadline, DeadlineOf},
+    http::RequestDeadline,
+    retry::Replay,
+    time::Tick,
+};
 
 /// Sends a request again when its method may be sent twice: GET, HEAD, OPTIONS, TRACE, PUT and DELETE.
 ///
 /// A POST or PATCH that failed may have been carried out all the same; one that carries an `Idempotency-Key` says that
 /// the server knows a request which it has seen, and is sent again too. The body has to be `Clone`, as a buffered one
-/// is.
+/// is, or one that is [recorded](crate::http::ReplayBodyLayer) while it is sent. A [deadline](crate::Deadline) in the
+/// request's extensions is known: no wait is begun that passes it.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -28,16 +34,23 @@ use crate::retry::Replay;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Idempotent;
 
+pub(super) fn may_be_sent_twice<B>(request: &Request<B>) -> bool {
+    request.method().is_idempotent() || request.headers().contains_key("idempotency-key")
+}
+
 impl<B: Clone> Replay<Request<B>> for Idempotent {
     type Kept = Request<B>;
 
     fn keep(&self, request: &mut Request<B>) -> Option<Request<B>> {
-        let may_be_sent_twice = request.method().is_idempotent() || request.headers().contains_key("idempotency-key");
-        may_be_sent_twice.then(|| request.clone())
+        may_be_sent_twice(request).then(|| request.clone())
     }
 
     fn again(&self, kept: &Request<B>, _attempt: u32) -> Option<Request<B>> {
         Some(kept.clone())
+    }
+
+    fn deadline(&self, request: &Request<B>) -> Option<Tick> {
+        RequestDeadline.deadline(request).map(Deadline::tick)
     }
 }
 

@@ -104,6 +104,9 @@ pub type ResponseFuture<F, S, C = OnError> = admission::ResponseFuture<F, Choose
 /// The answer of a [`QueuedKeyed`].
 pub type QueuedResponseFuture<T, Req, S, C = OnError> = QueuedFuture<T, Req, Chooser<S>, C>;
 
+/// What a call holds on to.
+type Held<S, C> = Arc<Parts<Chooser<S>, C>>;
+
 /// Chooses the policy of a request, and has it let the call in.
 #[inline]
 pub(crate) fn admit<Req, S: Select<Req>, C>(
@@ -121,7 +124,7 @@ pub(crate) fn admit<Req, S: Select<Req>, C>(
 fn enter<Req, S: Select<Req>, C>(
     front: &mut Front<Chooser<S>, C>,
     request: &Req,
-) -> Result<Entered<Arc<Parts<Chooser<S>, C>>>, Rejection> {
+) -> Result<Entered<Held<S, C>>, Rejection> {
     let parts = front.parts_of_call();
     let mut now = Moment::new();
     let choice = parts.policy.0.select(request, &mut now);

@@ -255,13 +255,15 @@ impl fmt::Debug for LevelsPermit {
     }
 }
 
+type Held = Arc<Parts<Chooser<Three>, ()>>;
+
 /// Waits for a place at every level: the answer of [`Levels::acquire`].
 #[must_use = "futures do nothing unless polled"]
 pub struct AcquireLevels {
-    parts: Arc<Parts<Chooser<Three>, ()>>,
+    parts: Held,
     // Until the first poll.
     choice: Option<Choice>,
-    place: Option<InQueue<Arc<Parts<Chooser<Three>, ()>>>>,
+    place: Option<InQueue<Held>>,
 }
 
 impl Future for AcquireLevels {

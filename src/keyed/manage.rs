@@ -78,9 +78,13 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
         config.check()?;
         let new = Settings::new(config);
         for entry in self.all() {
-            let key = entry.key.as_ref();
-            let at = if key.is_some() { "keys" } else { "others" };
-            entry.policy.accepts(new.of(key).0).map_err(|error| error.within(at))?;
+            let (config, own) = new.of(entry.key.as_ref());
+            let place = || match &entry.key {
+                Some(key) if own => format!("keys[{key:?}]"),
+                None if own => "others".to_owned(),
+                _ => "default".to_owned(),
+            };
+            entry.policy.accepts(config).map_err(|error| error.within(&place()))?;
         }
         self.change(|settings| settings.configured(new.config.clone()));
         self.all().iter().for_each(|entry| self.bring_up_to_date(entry));

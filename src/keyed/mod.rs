@@ -5,7 +5,7 @@
 //! for the rest; a quota for each API key. Not where a few policies are known beforehand: a handle for each is simpler.
 //!
 //! **How it decides.** Each request has a key, or none: a [`KeyOf`] finds it, which may be a closure ([`key_fn`],
-//! [`str_key_fn`]). A [`Handle`] keeps a policy for each key, circuit breaker, bulkhead or rate limit, made when the
+//! [`str_key_fn`]). A [`Handle`] keeps a policy for each key (circuit breaker, bulkhead or rate limit), made when the
 //! key first comes. Keys come from outside, so there are never more than [`max_keys`](Config::max_keys) of them:
 //!
 //! - A key that was not asked for for [`idle_for`](Config::idle_for) leaves as other keys come.

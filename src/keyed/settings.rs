@@ -32,13 +32,13 @@ impl<K: Key, C: KeyedConfig> Settings<K, C> {
         Terms { max_keys: self.config.max_keys, idle_for: self.config.idle_for }
     }
 
-    /// The settings of a key's policy, or of that of the others, and whether they are the key's own.
+    /// The settings of a key's policy, or of that of the others, and whether they are its own.
     pub(super) fn of(&self, key: Option<&K>) -> (&C, bool) {
-        let Some(key) = key else { return (self.config.others.as_ref().unwrap_or(&self.config.default), false) };
-        match self.listed.get(key) {
-            Some(at) => (&self.config.keys[*at].1, true),
-            None => (&self.config.default, false),
-        }
+        let own = match key {
+            Some(key) => self.listed.get(key).map(|at| &self.config.keys[*at].1),
+            None => self.config.others.as_ref(),
+        };
+        (own.unwrap_or(&self.config.default), own.is_some())
     }
 
     pub(super) fn make(&self, name: &Name, key: Option<K>, hash: u64) -> Arc<Entry<K, C::Policy>> {

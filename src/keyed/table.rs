@@ -239,10 +239,7 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
             };
             let wanted = |candidate: &Candidate| candidate.rank == Rank::Idle || room.is_none();
             let Some(candidate) = self.candidate((from, looks), terms, now).filter(wanted) else { break };
-            if !self.take(&candidate.place, |entry| entry.rank(terms, now).is_some()) {
-                continue;
-            }
-            let left = Room(&self.taken);
+            let Some(left) = self.take(&candidate.place, |entry| entry.rank(terms, now).is_some()) else { continue };
             // Its room is the new key's, unless there are more keys than there may be now.
             let is_enough = self.taken.load(Relaxed) <= terms.max_keys;
             return room.or_else(|| is_enough.then_some(left));
@@ -281,15 +278,17 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
         best
     }
 
-    /// Takes out an entry that is still there and still may leave. Who calls this gives its room back.
-    fn take(&self, place: &Place, may: impl FnOnce(&Shared<K, P>) -> bool) -> bool {
+    /// Takes out an entry that is still there and still may leave; the room it had.
+    fn take(&self, place: &Place, may: impl FnOnce(&Shared<K, P>) -> bool) -> Option<Room<'_>> {
         let mut shard = self.shards[place.shard].shard.write();
         let there = shard.entries.get(place.at).filter(|entry| Arc::as_ptr(entry).addr() == place.address);
-        let left = there.is_some_and(may).then(|| shard.take(place.at));
+        let left = there.is_some_and(may).then(|| shard.take(place.at))?;
         drop(shard);
-        self.left.fetch_add(u64::from(left.is_some()), Relaxed);
-        // Its key and its policy are dropped here, after the lock.
-        left.is_some()
+        let room = Room(&self.taken);
+        self.left.fetch_add(1, Relaxed);
+        // Its key is the user's: dropped after the lock, and when nothing is left to do.
+        drop(left);
+        Some(room)
     }
 
     /// Takes out an entry by hand, unless it is listed or in use.
@@ -298,8 +297,7 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
         let at = self.shards[shard].shard.read().entries.iter().position(|there| Arc::ptr_eq(there, &entry));
         drop(entry);
         let free = |entry: &Shared<K, P>| !entry.listed.load(Relaxed) && entry.is_free();
-        let removed = at.is_some_and(|at| self.take(&Place { shard, at, address }, free));
-        removed.then(|| Room(&self.taken)).is_some()
+        at.and_then(|at| self.take(&Place { shard, at, address }, free)).is_some()
     }
 
     /// Adds a key, unless it is there: then the one that is there. Gives the room back when the entry is out of date by

@@ -71,6 +71,10 @@ impl Core {
         }
     }
 
+    pub(crate) fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
+    }
+
     /// Whether a call that fails may be made again.
     #[inline]
     pub(crate) fn tries_again(&self) -> bool {

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     breaker, bulkhead, concurrency,
     fallback::{self, NoFallback},
-    load_shed,
+    hedge, load_shed,
     name::Name,
     outcome::OnError,
     rate_limit,
@@ -44,7 +44,9 @@ use crate::{
 /// # Requests
 ///
 /// A stack without retry and hedge asks nothing of its requests. With one of them, requests are cloned, unless
-/// [`replay`](Self::replay) says how else they are sent again, or [`once`](Self::once) that they are not.
+/// [`replay`](Self::replay) says how else they are sent again, or [`once`](Self::once) that they are not. The type of the
+/// stack says which it is: `Stack` is one that clones, `Stack<Classified<OnError>, NoFallback, Once>` one that sends
+/// nothing twice.
 #[must_use = "a builder does nothing until `build`"]
 pub struct StackBuilder<C = Classified<OnError>, F = NoFallback, R = Once> {
     name: String,
@@ -60,6 +62,7 @@ struct Given {
     rate_limit: Option<Part<rate_limit::Config, rate_limit::Handle>>,
     timeout: Option<Part<Duration, timeout::Handle>>,
     retry: Option<Part<retry::Config, retry::Handle>>,
+    hedge: Option<Part<hedge::Config, hedge::Handle>>,
     breaker: Option<Part<breaker::Config, breaker::Handle>>,
     concurrency: Option<Part<concurrency::Config, concurrency::Handle>>,
     bulkhead: Option<Part<bulkhead::Config, bulkhead::Handle>>,
@@ -87,6 +90,7 @@ impl Config {
             rate_limit: self.rate_limit.map(Part::Config),
             timeout: self.timeout.map(Part::Config),
             retry: self.retry.map(Part::Config),
+            hedge: self.hedge.map(Part::Config),
             breaker: self.breaker.map(Part::Config),
             concurrency: self.concurrency.map(Part::Config),
             bulkhead: self.bulkhead.map(Part::Config),
@@ -122,6 +126,16 @@ impl<C, F, R> StackBuilder<C, F, R> {
         R: Resend,
     {
         self.given.retry = Some(retry.into());
+        self.resend()
+    }
+
+    /// Sends another copy of an attempt that takes too long. It draws on the budget of the retry, if both have one; a
+    /// handle that exists already keeps its own.
+    pub fn hedge(mut self, hedge: impl Into<Part<hedge::Config, hedge::Handle>>) -> StackBuilder<C, F, R::Resent>
+    where
+        R: Resend,
+    {
+        self.given.hedge = Some(hedge.into());
         self.resend()
     }
 
@@ -248,6 +262,7 @@ impl Given {
             rate_limit: self.rate_limit.as_ref().and_then(Part::config).copied(),
             timeout: self.timeout.as_ref().and_then(Part::config).copied(),
             retry: self.retry.as_ref().and_then(Part::config).cloned(),
+            hedge: self.hedge.as_ref().and_then(Part::config).copied(),
             breaker: self.breaker.as_ref().and_then(Part::config).cloned(),
             concurrency: self.concurrency.as_ref().and_then(Part::config).cloned(),
             bulkhead: self.bulkhead.as_ref().and_then(Part::config).cloned(),
@@ -262,14 +277,22 @@ impl Given {
         let rate_limit = Part::all(self.rate_limit, |config| rate_limit::Handle::try_new(of, config))?;
         let timeout = Part::all(self.timeout, |limit| timeout::Handle::try_new(of, limit))?;
         let retry = Part::all(self.retry, |config| retry::Handle::try_new(of, config))?;
+        let hedge = Part::all(self.hedge, |config| hedge_of(of, config, retry.as_ref()))?;
         let breaker = Part::all(self.breaker, |config| breaker::Handle::try_new(of, config))?;
         let concurrency = Part::all(self.concurrency, |config| concurrency::Handle::try_new(of, config))?;
         let bulkhead = Part::all(self.bulkhead, |config| bulkhead::Handle::try_new(of, config))?;
         let attempt_timeout = Part::all(self.attempt_timeout, |limit| timeout::Handle::try_new(of, limit))?;
         let fallback = fallback::Handle::try_new(of)?;
         let (outer, inner) = ((load_shed, rate_limit), (breaker, (concurrency, bulkhead)));
-        Ok(Policies { name, fallback, outer, timeout, retry, inner, attempt_timeout })
+        Ok(Policies { name, fallback, outer, timeout, retry, hedge, inner, attempt_timeout })
     }
+}
+
+/// A hedge that is made for a stack draws on the budget of its retry: together they do not overload the service.
+fn hedge_of(name: &str, config: hedge::Config, retry: Option<&retry::Handle>) -> Result<hedge::Handle, ConfigError> {
+    let hedge = hedge::Handle::try_new(name, config)?;
+    let budget = retry.and_then(|retry| retry.core().budget()).filter(|_| config.has_budget());
+    Ok(budget.map_or_else(|| hedge.clone(), |budget| hedge.clone().with_budget(budget)))
 }
 
 impl<C, F, R> fmt::Debug for StackBuilder<C, F, R> {

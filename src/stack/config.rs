@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    breaker, bulkhead, concurrency, load_shed, rate_limit, retry,
+    breaker, bulkhead, concurrency, hedge, load_shed, rate_limit, retry,
     settings::{Checks, ConfigError},
     stack::raw::Raw,
 };
@@ -56,6 +56,8 @@ pub struct Config {
     pub timeout: Option<Duration>,
     /// Makes a call again that failed.
     pub retry: Option<retry::Config>,
+    /// Sends another copy of an attempt that takes too long.
+    pub hedge: Option<hedge::Config>,
     /// Leaves a service alone that fails.
     pub breaker: Option<breaker::Config>,
     /// Limits how many attempts run at a time, to what the service is found to bear.
@@ -139,6 +141,7 @@ impl Config {
         checks.section("load_shed", self.load_shed.as_ref().map(load_shed::Config::check));
         checks.section("rate_limit", self.rate_limit.as_ref().map(rate_limit::Config::check));
         checks.section("retry", self.retry.as_ref().map(retry::Config::check));
+        checks.section("hedge", self.hedge.as_ref().map(hedge::Config::check));
         checks.section("breaker", self.breaker.as_ref().map(breaker::Config::check));
         checks.section("concurrency", self.concurrency.as_ref().map(concurrency::Config::check));
         checks.section("bulkhead", self.bulkhead.as_ref().map(bulkhead::Config::check));

@@ -15,9 +15,10 @@
 //! | 2 | [load shed](crate::load_shed), [rate limit](crate::rate_limit) | what is turned away costs nothing more |
 //! | 3 | [timeout](crate::timeout) of the call | the caller waits so long for all attempts together |
 //! | 4 | [retry](crate::retry) | each attempt passes all that follows |
-//! | 5 | [breaker](crate::breaker) | counts every attempt, and refuses the next when the service is down |
-//! | 6 | [concurrency](crate::concurrency), [bulkhead](crate::bulkhead) | no place is held while a retry waits |
-//! | 7 | [timeout](crate::timeout) of an attempt | what it cuts off is a failure to the breaker |
+//! | 5 | [hedge](crate::hedge) | a second copy of an attempt that is slow |
+//! | 6 | [breaker](crate::breaker) | counts every attempt, and refuses the next when the service is down |
+//! | 7 | [concurrency](crate::concurrency), [bulkhead](crate::bulkhead) | no place is held while a retry waits |
+//! | 8 | [timeout](crate::timeout) of an attempt | what it cuts off is a failure to the breaker |
 //!
 //! The wait for a place in a bulkhead's queue, or for a turn of the rate limit, is bounded by their own settings; the
 //! first counts into the time of the call, not into that of the attempt. A call that the bulkhead
@@ -63,6 +64,9 @@
 //!
 //! or from a file: see [`Config`].
 //!
+//! For HTTP, the feature `http` has `Stack::http_client`, which knows statuses, methods and `Retry-After`, and
+//! `Stack::until_body_end`, which holds places and judges calls until the body of the answer has ended.
+//!
 //! # Cancellation
 //!
 //! Dropping the answer of a call ends it, wherever it stands: the call to the service is dropped, and then places,
@@ -78,6 +82,7 @@ mod alarm;
 mod attempt;
 mod builder;
 mod config;
+mod copy;
 mod future;
 mod judges;
 mod layer;
@@ -85,6 +90,7 @@ mod part;
 mod policies;
 mod raw;
 mod replays;
+mod round;
 mod run;
 mod tries;
 mod whole;
@@ -95,5 +101,6 @@ pub use future::ResponseFuture;
 pub use judges::Judges;
 pub use layer::{StackLayer, StackService};
 pub use part::Part;
+pub use policies::Innermost;
 pub use replays::{Hook, Once, Resend};
 pub use whole::{Snapshot, Stack};

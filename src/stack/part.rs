@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{breaker, bulkhead, concurrency, load_shed, rate_limit, retry, timeout};
+use crate::{breaker, bulkhead, concurrency, hedge, load_shed, rate_limit, retry, timeout};
 
 /// A policy of a stack: its settings, or a handle that exists already.
 #[derive(Debug, Clone)]
@@ -50,6 +50,7 @@ parts! {
     rate_limit::Config => rate_limit::Handle,
     Duration => timeout::Handle,
     retry::Config => retry::Handle,
+    hedge::Config => hedge::Handle,
     breaker::Config => breaker::Handle,
     concurrency::Config => concurrency::Handle,
     bulkhead::Config => bulkhead::Handle,

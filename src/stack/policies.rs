@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::{breaker, bulkhead, concurrency, fallback, load_shed, name::Name, own::Fork, rate_limit, retry, timeout};
+use crate::{
+    breaker, bulkhead, concurrency, fallback, hedge, load_shed, name::Name, own::Fork, rate_limit, retry, timeout,
+};
 
 /// What lets a call in before anything else.
 pub(super) type Outer = (Option<load_shed::Handle>, Option<rate_limit::Handle>);
 
-/// What lets each attempt in.
-pub(super) type Inner = (Option<breaker::Handle>, (Option<concurrency::Handle>, Option<bulkhead::Handle>));
+/// What lets each attempt in, outside in. Any of them may be absent.
+pub type Innermost = (Option<breaker::Handle>, (Option<concurrency::Handle>, Option<bulkhead::Handle>));
+
+pub(super) type Inner = Innermost;
 
 /// The policies of a stack, outside in. Any of them may be absent.
 #[derive(Debug, Clone)]
@@ -18,6 +22,7 @@ pub(super) struct Policies {
     pub(super) outer: Outer,
     pub(super) timeout: Option<timeout::Handle>,
     pub(super) retry: Option<retry::Handle>,
+    pub(super) hedge: Option<hedge::Handle>,
     pub(super) inner: Inner,
     pub(super) attempt_timeout: Option<timeout::Handle>,
 }
@@ -31,14 +36,20 @@ pub(super) struct Parts<C, F, R> {
     pub(super) replay: Arc<R>,
 }
 
-impl<C, F, R> Fork for Parts<C, F, R> {
-    fn fork(&self) -> Arc<Self> {
-        Arc::new(Self {
+impl<C, F, R> Clone for Parts<C, F, R> {
+    fn clone(&self) -> Self {
+        Self {
             policies: self.policies.clone(),
             rule: Arc::clone(&self.rule),
             strategy: Arc::clone(&self.strategy),
             replay: Arc::clone(&self.replay),
-        })
+        }
+    }
+}
+
+impl<C, F, R> Fork for Parts<C, F, R> {
+    fn fork(&self) -> Arc<Self> {
+        Arc::new(self.clone())
     }
 }
 

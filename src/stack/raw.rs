@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    breaker, bulkhead, concurrency, load_shed, rate_limit, retry,
+    breaker, bulkhead, concurrency, hedge, load_shed, rate_limit, retry,
     settings::{ConfigError, Span},
     stack::config::Config,
 };
@@ -26,6 +26,8 @@ pub(super) struct Raw {
     rate_limit: Option<rate_limit::Raw>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<retry::Raw>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hedge: Option<hedge::Raw>,
     #[serde(skip_serializing_if = "Option::is_none")]
     breaker: Option<breaker::Raw>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +62,7 @@ impl TryFrom<Raw> for Config {
         read(&mut config.load_shed, "load_shed", raw.load_shed, &mut problems);
         read(&mut config.rate_limit, "rate_limit", raw.rate_limit, &mut problems);
         read(&mut config.retry, "retry", raw.retry, &mut problems);
+        read(&mut config.hedge, "hedge", raw.hedge, &mut problems);
         read(&mut config.breaker, "breaker", raw.breaker, &mut problems);
         read(&mut config.concurrency, "concurrency", raw.concurrency, &mut problems);
         read(&mut config.bulkhead, "bulkhead", raw.bulkhead, &mut problems);
@@ -98,6 +101,7 @@ impl From<Config> for Raw {
             load_shed: config.load_shed.map(Into::into),
             rate_limit: config.rate_limit.map(Into::into),
             retry: config.retry.map(Into::into),
+            hedge: config.hedge.map(Into::into),
             breaker: config.breaker.map(Into::into),
             concurrency: config.concurrency.map(Into::into),
             bulkhead: config.bulkhead.map(Into::into),

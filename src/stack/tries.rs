@@ -16,21 +16,15 @@ use crate::{
     retry::{Course, Next, Replay, Rule, Step, guarded},
     stack::{
         alarm::Beat,
-        attempt::{Attempt, Due},
-        policies::{Inner, Policies, Shared},
+        attempt::Due,
+        policies::{Policies, Shared},
+        round::{Round, Spare},
     },
     time::{Moment, Tick},
 };
 
-/// What further attempts are made with.
-pub(super) struct Spare<S, K> {
-    service: S,
-    gate: Gatekeeper<Inner>,
-    kept: K,
-}
-
 pin_project! {
-    /// Like an [`Attempt`], this is handed the policies it is held by, and has to be [cancelled](Tries::cancel).
+    /// Like an attempt, this is handed the policies it is held by, and has to be [cancelled](Tries::cancel).
     pub(super) struct Tries<S: Service<Req>, Req, K> {
         #[pin]
         state: State<S, Req>,
@@ -43,7 +37,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S: Service<Req>, Req> {
-        Attempt { #[pin] attempt: Attempt<S, Req> },
+        Round { #[pin] round: Round<S, Req> },
         Waiting { next: Option<Next<Req>>, until: Tick },
     }
 }
@@ -62,15 +56,16 @@ where
     ) -> Self {
         let policies = shared.policies();
         let mut course = Course::new(deadline.map_or(Tick::NEVER, Deadline::tick));
-        let mut again = false;
+        let mut again = policies.hedge.as_ref().is_some_and(|hedge| hedge.core.hedges());
         if let Some(retry) = &policies.retry {
             let core = retry.core();
             course = Course::new(core.begin(course.deadline()));
             again |= core.tries_again();
         }
         let spare = if again { keep(shared.replay(), &mut due.request, &*due.service) } else { None };
-        let attempt = Attempt::start(policies, due, now);
-        Self { state: State::Attempt { attempt }, spare, course }
+        let hedged = policies.hedge.as_ref().is_some_and(|hedge| hedge.core.begin(spare.is_some()));
+        let round = Round::start(policies, due, hedged, now);
+        Self { state: State::Round { round }, spare, course }
     }
 }
 
@@ -102,8 +97,8 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProjection::Attempt { attempt } => {
-                    let polled = attempt.poll(policies, shared.rule(), (&mut *beat, &mut *cx));
+                StateProjection::Round { round } => {
+                    let polled = round.poll((shared, this.spare.as_ref()), beat, cx);
                     let (Poll::Ready(result), Some(retry)) = (&polled, &policies.retry) else { return polled };
                     let spare = this.spare.as_ref();
                     let replay = |attempt| shared.replay().again(&spare?.kept, attempt);
@@ -133,8 +128,11 @@ where
                     let next = next.take().expect("polled again after a service that could not become ready");
                     let retry = policies.retry.as_ref().expect("only a retry waits");
                     let request = retry.core().attempt(next);
-                    let attempt = Attempt::start(policies, Due { gate, service, request }, &mut Moment::new());
-                    this.state.set(State::Attempt { attempt });
+                    // Counted as a call, and paid for, in the first round.
+                    let hedged = policies.hedge.as_ref().is_some_and(|hedge| hedge.core.hedges());
+                    let due = Due { gate, service, request };
+                    let round = Round::start(policies, due, hedged, &mut Moment::new());
+                    this.state.set(State::Round { round });
                 }
             }
         }
@@ -146,7 +144,7 @@ impl<S: Service<Req>, Req, K> Tries<S, Req, K> {
     #[inline]
     pub(super) fn until(&self) -> Tick {
         match &self.state {
-            State::Attempt { attempt } => attempt.until(),
+            State::Round { round } => round.until(),
             // Then it waits for the readiness of the service.
             State::Waiting { until, .. } if *until == Tick::default() => Tick::NEVER,
             State::Waiting { until, .. } => *until,
@@ -155,8 +153,8 @@ impl<S: Service<Req>, Req, K> Tries<S, Req, K> {
 
     /// Gives back what the attempts hold. Their calls are dropped first.
     pub(super) fn cancel(self: Pin<&mut Self>, policies: &Policies) {
-        if let StateProjection::Attempt { attempt } = self.project().state.project() {
-            attempt.cancel(policies);
+        if let StateProjection::Round { round } = self.project().state.project() {
+            round.cancel(policies);
         }
     }
 }

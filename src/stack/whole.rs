@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     breaker, bulkhead, concurrency, fallback,
     fallback::NoFallback,
-    load_shed,
+    hedge, load_shed,
     name::Name,
     observe::{self, Observer},
     outcome::OnError,
@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub timeout: Option<timeout::Snapshot>,
     /// The retry.
     pub retry: Option<retry::Snapshot>,
+    /// The hedge.
+    pub hedge: Option<hedge::Snapshot>,
     /// The breaker.
     pub breaker: Option<observe::Snapshot>,
     /// The adaptive limit.
@@ -112,6 +114,17 @@ impl<C, F, R> Stack<C, F, R> {
         StackLayer::new(Arc::clone(&self.parts))
     }
 
+    /// A stack of all but what lets each attempt in; that; who judges an attempt, and the limit of its time. For a skin
+    /// that lets go of an attempt later than at its answer.
+    #[cfg(feature = "http")]
+    pub(crate) fn apart(&self) -> (Self, crate::stack::Innermost, Arc<C>, Option<timeout::Handle>) {
+        let mut parts = Parts::clone(&self.parts);
+        let innermost = std::mem::take(&mut parts.policies.inner);
+        let limit = parts.policies.attempt_timeout.take();
+        let rule = Arc::clone(&parts.rule);
+        (Self { parts: Arc::new(parts) }, innermost, rule, limit)
+    }
+
     /// The name.
     #[must_use]
     pub fn name(&self) -> &Name {
@@ -148,6 +161,12 @@ impl<C, F, R> Stack<C, F, R> {
         self.parts.policies.retry.as_ref()
     }
 
+    /// The hedge, if it has one.
+    #[must_use]
+    pub fn hedge(&self) -> Option<&hedge::Handle> {
+        self.parts.policies.hedge.as_ref()
+    }
+
     /// The breaker, if it has one.
     #[must_use]
     pub fn breaker(&self) -> Option<&breaker::Handle> {
@@ -179,6 +198,7 @@ impl<C, F, R> Stack<C, F, R> {
         self.rate_limit().inspect(|policy| policy.observe(observer.clone()));
         self.timeout().inspect(|policy| policy.observe(observer.clone()));
         self.retry().inspect(|policy| policy.observe(observer.clone()));
+        self.hedge().inspect(|policy| policy.observe(observer.clone()));
         self.breaker().inspect(|policy| policy.observe(observer.clone()));
         self.concurrency().inspect(|policy| policy.observe(observer.clone()));
         self.bulkhead().inspect(|policy| policy.observe(observer.clone()));
@@ -195,6 +215,7 @@ impl<C, F, R> Stack<C, F, R> {
             rate_limit: self.rate_limit().map(rate_limit::Handle::snapshot),
             timeout: self.timeout().map(timeout::Handle::snapshot),
             retry: self.retry().map(retry::Handle::snapshot),
+            hedge: self.hedge().map(hedge::Handle::snapshot),
             breaker: self.breaker().map(breaker::Handle::snapshot),
             concurrency: self.concurrency().map(concurrency::Handle::snapshot),
             bulkhead: self.bulkhead().map(bulkhead::Handle::snapshot),

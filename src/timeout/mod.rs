@@ -61,4 +61,5 @@ pub use handle::{Handle, Snapshot};
 pub use layer::TimeoutLayer;
 pub use service::{ResponseFuture, Timeout};
 
+#[cfg(feature = "http")]
 pub(crate) use timer::Timer;

@@ -29,8 +29,13 @@ use axum::{
 use http_body_util::Full;
 use hyper::Response;
 use mainstay::{
-    Error,
+    Error, OnError, Stack,
     breaker::{CircuitBreakerLayer, Handle},
+    bulkhead, concurrency,
+    fallback::NoFallback,
+    load_shed, rate_limit,
+    retry::{self, Classified},
+    stack::{Hook, Once, StackBuilder, StackLayer},
 };
 use tower::{Layer, Service, ServiceExt};
 
@@ -45,6 +50,27 @@ fn breaker() -> (Handle, CircuitBreakerLayer) {
     let layer = CircuitBreakerLayer::new(breaker.clone());
     assert_layer(&layer);
     (breaker, layer)
+}
+
+/// A stack of all policies.
+fn all() -> StackBuilder<Classified<OnError>, NoFallback, retry::Cloned> {
+    Stack::builder("shop")
+        .load_shed(load_shed::Config::server(100))
+        .rate_limit(rate_limit::Config::new(10_000, ms(1_000)).max_wait(ms(1_000)))
+        .timeout(ms(20_000))
+        .retry(retry::Config::new().jitter(retry::Jitter::None))
+        .breaker(consecutive(2))
+        .concurrency(concurrency::Config::aimd())
+        .bulkhead(bulkhead::Config::new(10).max_queue(10).max_wait(ms(1_000)))
+        .attempt_timeout(ms(10_000))
+}
+
+/// A whole stack over requests of any type, which then are sent once.
+fn stack() -> (Handle, StackLayer<Classified<OnError>, NoFallback, Hook<Once>>) {
+    let stack = all().once().build();
+    let layer = stack.layer();
+    assert_layer(&layer);
+    (stack.breaker().unwrap().clone(), layer)
 }
 
 /// The status of a router's answer.

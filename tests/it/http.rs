@@ -1,10 +1,13 @@
 //! The `http` feature: what a status means, rejections as responses, bodies judged at their end.
 
 mod classify;
+mod client_stack;
 mod limits;
+mod replay_body;
 mod respond;
 mod server;
 mod stream;
+mod streamed_stack;
 
 use std::{
     collections::VecDeque,

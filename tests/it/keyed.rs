@@ -341,7 +341,10 @@ fn a_window_cannot_change_and_then_nothing_does() {
     let tenants = circuits();
     let _ = tenants.get("a");
     let error = tenants.reconfigure(Config::new(consecutive(9).count_window(50)).max_keys(7)).unwrap_err();
-    assert_eq!((error.field(), tenants.config().check(), tenants.snapshot().max_keys), ("keys.window", Ok(()), 10_000));
+    assert_eq!(
+        (error.field(), tenants.config().check(), tenants.snapshot().max_keys),
+        ("default.window", Ok(()), 10_000)
+    );
     tenants.reconfigure(Config::new(consecutive(1))).unwrap();
     fail(&tenants.get("a"), 1);
     assert_eq!(tenants.get("a").state(), State::Open);

@@ -1,6 +1,7 @@
 //! The stack: its order, its doors, and that it does what the layers do one by one.
 
 mod cancel;
+mod hedging;
 mod layers;
 
 use std::{
@@ -12,8 +13,15 @@ use std::{
 };
 
 use mainstay::{
-    Error, Outcome, Reason, Stack, breaker, bulkhead, classify_fn, fallback::Fallback, observe::Event, rate_limit,
-    retry, stack::Config, time::Tick, timeout,
+    Error, Outcome, Reason, Stack, breaker, bulkhead, classify_fn, concurrency,
+    ext::ServiceBuilderExt,
+    fallback::{self, Fallback},
+    hedge, load_shed,
+    observe::Event,
+    rate_limit, retry,
+    stack::Config,
+    time::Tick,
+    timeout,
 };
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -277,6 +285,41 @@ async fn it_stands_in_a_service_builder_and_keeps_the_type_of_the_error() {
     assert_eq!(json["bulkhead"]["limit"], 256);
     assert!(json["rate_limit"].is_null());
     assert!(format!("{stack:?} {:?}", stack.layer()).contains("users"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stack_runs_can_be_spawned_and_may_borrow() {
+    let stack = Stack::standard("x");
+    let names = Arc::new(["Ada".to_owned(), "Grace".to_owned()]);
+    let task = {
+        let (stack, names) = (stack.clone(), Arc::clone(&names));
+        tokio::spawn(async move { stack.run(|| async { names.first().cloned().ok_or(Boom) }).await })
+    };
+    assert_eq!(task.await.unwrap(), Ok("Ada".to_owned()));
+    let last = stack.run(async || names.last().ok_or(Boom)).await;
+    assert_eq!(last, Ok(&"Grace".to_owned()));
+}
+
+/// Every policy as a layer by hand, around a service whose clones are alike.
+#[tokio::test(start_paused = true)]
+async fn every_layer_can_be_named_in_a_service_builder() {
+    let name = "users";
+    let (retry, budget) = (retry::Handle::new(name, three()), retry::Budget::new(retry::BudgetConfig::new()));
+    let service = ServiceBuilder::new()
+        .with_fallback(fallback::Handle::new(name), Fallback::value(0))
+        .with_load_shed(load_shed::Handle::new(name, load_shed::Config::server(10)))
+        .with_rate_limit(rate_limit::Handle::new(name, rate_limit::Config::per_second(10)))
+        .with_timeout(timeout::Handle::new(name, ms(1_000)))
+        .with_retry(retry.with_budget(&budget))
+        .with_hedge(hedge::Handle::new(name, hedge::Config::new()))
+        .with_breaker(breaker::Handle::new(name, consecutive(2)))
+        .with_concurrency(concurrency::Handle::new(name, concurrency::Config::new()))
+        .with_bulkhead(bulkhead::Handle::new(name, bulkhead::Config::new(4)))
+        .with_stack(&Stack::cache(name))
+        .map_err(Error::Inner)
+        .service(service_fn(async |n: u32| if n == 0 { Err(Boom) } else { Ok(n) }));
+    assert_eq!(service.clone().oneshot(7).await, Ok(7));
+    assert_eq!(service.oneshot(0).await, Ok(0), "from the fallback");
 }
 
 #[test]

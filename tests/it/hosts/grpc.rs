@@ -161,8 +161,19 @@ async fn a_generated_client_takes_our_service_with_typed_and_with_boxed_errors()
     // And with the whole answer, trailers and all, watched to its end.
     let (breaker, layer) = super::breaker();
     let streamed = layer.classify(StatusClassify::new()).until_body_end();
-    let streamed = ServiceBuilder::new().layer(streamed).map_err(Error::Inner).service(channel);
+    let streamed = ServiceBuilder::new().layer(streamed).map_err(Error::Inner).service(channel.clone());
     assert_guarded_client(&breaker, EchoClient::new(streamed)).await;
+    // A whole stack, whose requests are no `Clone`.
+    let (breaker, layer) = stack();
+    let typed = ServiceBuilder::new().layer(layer.clone()).map_err(Error::Inner).service(channel.clone());
+    assert_guarded_client(&breaker, EchoClient::new(typed)).await;
+    let (breaker, layer) = stack();
+    let boxed = ServiceBuilder::new().layer(layer.clone()).map_err(BoxError::from).service(channel.clone());
+    assert_guarded_client(&breaker, EchoClient::new(boxed)).await;
+    let streamed = all().once().build();
+    let service = ServiceBuilder::new().layer(streamed.until_body_end()).map_err(Error::Inner).service(channel);
+    assert_guarded_client(streamed.breaker().unwrap(), EchoClient::new(service)).await;
+    assert_eq!(streamed.bulkhead().unwrap().running(), 0);
 }
 
 #[tokio::test]
@@ -206,6 +217,15 @@ async fn a_server_turns_rejections_into_a_status() {
     let bodies = ServiceBuilder::new().layer(respond()).layer(streamed).map_err(Error::Inner);
     let (_server, channel) = serve!(bodies);
     assert_guarded_server(&breaker, channel).await;
+
+    let (breaker, layer) = stack();
+    let (_server, channel) = serve!(ServiceBuilder::new().layer(respond()).layer(layer).map_err(Error::Inner));
+    assert_guarded_server(&breaker, channel).await;
+
+    let streamed = all().once().build();
+    let bodies = ServiceBuilder::new().layer(respond()).layer(streamed.until_body_end()).map_err(Error::Inner);
+    let (_server, channel) = serve!(bodies);
+    assert_guarded_server(streamed.breaker().unwrap(), channel).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Hosts that want responses in place of errors.
 
-use axum::routing::get;
+use axum::{response::IntoResponse, routing::get};
 use mainstay::{
     BoxError,
-    http::{RespondLayer, StatusClassify},
+    fallback::Fallback,
+    http::{ReplayBodyLayer, RespondLayer, StatusClassify},
 };
 use tower::{ServiceBuilder, buffer::BufferLayer};
 
@@ -40,6 +41,56 @@ async fn axum_takes_our_layers_wherever_it_takes_layers() {
         assert_eq!(axum::body::to_bytes(answer.into_body(), 10).await.unwrap(), "ok");
     }
     assert_eq!(breaker.snapshot().totals.calls.success, before + after);
+}
+
+#[tokio::test]
+async fn axum_takes_a_whole_stack_wherever_it_takes_layers() {
+    let (breaker, layer) = stack();
+    let whole = ServiceBuilder::new().layer(RespondLayer::new()).layer(layer).map_err(Error::Inner);
+    let routers = [
+        Router::new().route("/", get(ok)).layer(whole.clone()),
+        Router::new().route("/", get(ok)).route_layer(whole.clone()),
+        Router::new().route("/", get(ok).layer(whole.clone())),
+        Router::new().route("/", get(ok).route_layer(whole.clone())),
+        Router::new().fallback(ok).layer(whole),
+    ];
+    assert_guarded(&breaker, &routers).await;
+    let streamed = all().once().build();
+    let bodies =
+        ServiceBuilder::new().layer(RespondLayer::new()).layer(streamed.until_body_end()).map_err(Error::Inner);
+    assert_layer(&streamed.until_body_end());
+    for router in [
+        Router::new().route("/", get(ok)).layer(bodies.clone()),
+        Router::new().route("/", get(ok)).route_layer(bodies.clone()),
+        Router::new().route("/", get(ok).layer(bodies)),
+    ] {
+        let answer = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(streamed.bulkhead().unwrap().running(), 1);
+        assert_eq!(axum::body::to_bytes(answer.into_body(), 10).await.unwrap(), "ok");
+        assert_eq!(streamed.bulkhead().unwrap().running(), 0);
+    }
+    assert_eq!(streamed.breaker().unwrap().snapshot().totals.calls.success, 3);
+    // A stack with a fallback of its own answers in place of what is behind it.
+    let calm = Fallback::with(|_: &Error<Infallible>| "we will be right back".into_response());
+    let stack = all().once().fallback(calm).build();
+    let whole = ServiceBuilder::new().layer(RespondLayer::new()).layer(stack.layer()).map_err(Error::Inner);
+    let router = Router::new().route("/", get(ok)).layer(whole);
+    stack.breaker().unwrap().force_open();
+    assert_eq!(status(&router).await, StatusCode::OK);
+    assert_eq!(stack.fallback().snapshot().used, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_of_the_http_feature_calls_the_clone_that_was_ready() {
+    let stack = all().build();
+    assert_contract(stack.breaker().unwrap(), ServiceBuilder::new().layer(RespondLayer::new()).layer(stack.layer()))
+        .await;
+    let stack = all().build();
+    assert_contract(stack.breaker().unwrap(), stack.until_body_end()).await;
+    let client = Stack::http_client("shop");
+    assert_layer(&client.layer());
+    assert_layer(&client.until_body_end());
+    assert_layer(&ReplayBodyLayer::default());
 }
 
 #[tokio::test(start_paused = true)]

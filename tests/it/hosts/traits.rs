@@ -12,6 +12,7 @@ use mainstay::{
     breaker::{self, CircuitBreaker},
     fallback::{Fallback, FallbackService, Value},
     hedge::Hedge,
+    stack::{self, StackService},
 };
 
 use super::*;
@@ -86,6 +87,51 @@ fn a_service_is_what_the_service_inside_is() {
     futures!(BreakerFuture);
 }
 
+/// A stack of defaults, over requests and answers that are everything.
+type Plain<S> = StackService<S>;
+
+/// Calls that are futures of one type.
+struct Calls<F>(PhantomData<fn() -> F>);
+
+impl<F: Future<Output = Answer>> Service<()> for Calls<F> {
+    type Response = u32;
+    type Error = Error<Boom>;
+    type Future = F;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error<Boom>>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> F {
+        unreachable!("only its types are asked for")
+    }
+}
+
+impl<T> Future for Pinned<T> {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Answer> {
+        Poll::Pending
+    }
+}
+
+type StackFuture<F> = stack::ResponseFuture<Calls<F>, (), Classified<OnError>, NoFallback, retry::Cloned>;
+
+#[test]
+fn so_is_a_whole_stack() {
+    services!(Plain);
+    assert_eq!(auto!(StackFuture<Pending<Answer>>), [true; 3]);
+    assert_eq!(auto!(StackFuture<Pinned<()>>), [true, true, false]);
+    assert_eq!(auto!(StackFuture<Pinned<*const ()>>), [false; 3]);
+    assert_eq!(auto!(StackFuture<Pin<Box<dyn Future<Output = Answer> + Send>>>), [true, false, true]);
+    assert_eq!(auto!(StackFuture<Pin<Box<dyn Future<Output = Answer>>>>), [false, false, true]);
+    assert_eq!(traits!(StackLayer), [true; 4]);
+    assert_eq!(traits!(Stack), [true; 4]);
+    // What is shared between clones has to be both, and the request waits in the future.
+    assert_eq!(traits!(StackLayer<Rc<()>>), [true, false, false, true]);
+    assert_eq!(traits!(StackLayer<NotClone>), [true; 4]);
+}
+
 #[test]
 fn so_are_those_that_run_again_or_elsewhere() {
     type Falls<S> = FallbackService<S, Fallback<Value<u32>>>;
@@ -98,14 +144,22 @@ type BreakerFuture<F> = breaker::ResponseFuture<F>;
 #[cfg(feature = "http")]
 #[test]
 fn so_are_those_of_the_http_feature() {
-    use mainstay::http::{Respond, RespondBody, RespondFuture, Streamed, StreamedBody, StreamedFuture};
+    use mainstay::http::{
+        AttemptLimit, AttemptLimitFuture, ReplayBodies, ReplayBody, Respond, RespondBody, RespondFuture, Streamed,
+        StreamedBody, StreamedFuture, StreamedStack,
+    };
 
     type StreamedService<S> = Streamed<S, Handle>;
-    type OnlyStreamed<F> = StreamedFuture<F, Handle, mainstay::OnError>;
+    type OnlyStreamed<F> = StreamedFuture<F, Handle, OnError>;
     type OnlyRespond<F> = RespondFuture<F, fn()>;
-    type OnlyStreamedBody<B> = StreamedBody<B, Handle, mainstay::OnError>;
+    type OnlyStreamedBody<B> = StreamedBody<B, Handle, OnError>;
     services!(StreamedService);
     services!(Respond);
+    services!(ReplayBodies);
+    services!(StreamedStack);
+    services!(AttemptLimit);
+    futures!(AttemptLimitFuture);
+    futures!(ReplayBody);
     futures!(OnlyStreamed);
     futures!(OnlyRespond);
     futures!(OnlyStreamedBody);

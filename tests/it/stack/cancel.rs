@@ -7,9 +7,9 @@ use std::{
 };
 
 use mainstay::{
-    Error, OnError, Stack, breaker, bulkhead,
+    Error, OnError, Stack, breaker, bulkhead, concurrency,
     fallback::{Fallback, Strategy},
-    rate_limit,
+    hedge, load_shed, rate_limit,
     retry::{self, Budget, BudgetConfig, Classified},
 };
 use tower::{Service, service_fn};
@@ -53,11 +53,14 @@ fn tight(
             tokio::time::sleep(ms(10)).await;
             Err::<u32, _>(Error::Inner(Boom))
         }))
-        .rate_limit(rate_limit::Config::new(1, ms(3)).burst(20).max_wait(ms(25)))
+        .load_shed(load_shed::Config::new().in_flight(24).queue_delay(load_shed::QueueDelay::new().max_queue(8)))
+        .rate_limit(rate_limit::Config::new(1, ms(4)).burst(20).max_wait(ms(25)))
         .timeout(ms(120))
         .retry(retry::Handle::new("x", retry).with_budget(budget))
-        .breaker(breaker::Config::new().minimum_calls(30).failure_rate(0.8).open_for(ms(40)).probes(2))
-        .bulkhead(bulkhead::Config::new(4).max_queue(6).max_wait(ms(30)))
+        .hedge(hedge::Config::new().attempts(3).delay(ms(9)))
+        .concurrency(concurrency::Config::aimd().initial(16).floor(12).ceiling(16))
+        .breaker(breaker::Config::new().minimum_calls(30).failure_rate(0.9).open_for(ms(40)).probes(2))
+        .bulkhead(bulkhead::Config::new(6).max_queue(6).max_wait(ms(30)))
         .attempt_timeout(ms(35))
         .build()
 }
@@ -68,8 +71,12 @@ fn assert_nothing_is_held<F>(stack: &Stack<Classified<OnError>, F>, budget: &Bud
     let bulkhead = snapshot.bulkhead.unwrap();
     assert_eq!((bulkhead.running, bulkhead.waiting), (0, 0));
     assert_eq!(snapshot.breaker.unwrap().probes_running, 0);
-    let retry = snapshot.retry.unwrap();
-    assert_eq!(budget.available(), retry.calls - retry.retries, "each retry that began is paid for, and no other");
+    assert_eq!(snapshot.concurrency.unwrap().in_flight, 0);
+    let shed = snapshot.load_shed.unwrap();
+    assert_eq!((shed.in_flight, shed.waiting), (0, 0));
+    let (retry, hedge) = (snapshot.retry.unwrap(), snapshot.hedge.unwrap());
+    let sent = retry.retries + hedge.hedges;
+    assert_eq!(budget.available(), retry.calls - sent, "what was sent is paid for, and nothing else");
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +90,7 @@ async fn ten_thousand_calls_dropped_anywhere_leave_nothing_behind() {
     let (mut begun, mut dropped, mut answered) = (0, 0, 0);
     while begun < 10_000 {
         match random.below(10) {
-            0..4 => {
+            0..3 if running.len() < 40 => {
                 assert!(service.poll_ready(&mut cx).is_ready());
                 let n = random.below(1 << 20) as u32;
                 running.push(if random.below(3) == 0 {
@@ -94,21 +101,21 @@ async fn ten_thousand_calls_dropped_anywhere_leave_nothing_behind() {
                 });
                 begun += 1;
             }
-            4..8 if !running.is_empty() => {
+            3..7 if !running.is_empty() => {
                 let at = random.below(running.len() as u64) as usize;
                 if running[at].as_mut().poll(&mut cx).is_ready() {
                     drop(running.swap_remove(at));
                     answered += 1;
                 }
             }
-            8 if !running.is_empty() => {
+            7 if !running.is_empty() => {
                 let at = random.below(running.len() as u64) as usize;
                 drop(running.swap_remove(at));
                 dropped += 1;
             }
-            _ => advance(ms(random.below(12))).await,
+            _ => advance(ms(random.below(8))).await,
         }
-        assert!(stack.bulkhead().unwrap().running() <= 4);
+        assert!(stack.bulkhead().unwrap().running() <= 6);
         if running.is_empty() {
             assert_nothing_is_held(&stack, &budget);
         }
@@ -117,6 +124,10 @@ async fn ten_thousand_calls_dropped_anywhere_leave_nothing_behind() {
     running.clear();
     assert_nothing_is_held(&stack, &budget);
     assert!(dropped > 2_000 && answered > 2_000, "{dropped} dropped, {answered} answered");
+    let seen = stack.snapshot();
+    let queued = (seen.bulkhead.unwrap().queued, seen.load_shed.unwrap().queued, seen.rate_limit.unwrap().waited);
+    let sent = (seen.hedge.unwrap().hedges, seen.retry.unwrap().retries);
+    assert!(queued.0 > 100 && queued.1 > 100 && queued.2 > 30 && sent.0 > 100 && sent.1 > 30, "{queued:?} {sent:?}");
     // Turns that were given back: after the time they are worth, all of them are there.
     advance(ms(100)).await;
     assert_eq!(stack.rate_limit().unwrap().snapshot().available, 20);
@@ -144,7 +155,7 @@ async fn dropped_after_any_number_of_polls_a_call_gives_everything_back() {
                 let budget = Budget::new(BudgetConfig::new().ratio(1.0).min_per_second(0).cap(1_000));
                 let stack = tight(&budget);
                 let places: Vec<_> = if held {
-                    (0..4).map(|_| stack.bulkhead().unwrap().try_acquire().unwrap()).collect()
+                    (0..6).map(|_| stack.bulkhead().unwrap().try_acquire().unwrap()).collect()
                 } else {
                     vec![]
                 };
@@ -156,7 +167,7 @@ async fn dropped_after_any_number_of_polls_a_call_gives_everything_back() {
                 assert_nothing_is_held(&stack, &budget);
                 if polls == 0 {
                     assert_eq!(turns.acquire().await, Ok(()));
-                    advance(ms(60)).await;
+                    advance(ms(80)).await;
                     assert_eq!(turns.snapshot().available, 20, "the turn of a call that waited is given back");
                 }
                 if done.is_some() {

@@ -10,6 +10,7 @@ use mainstay::{
     Error, Stack,
     breaker::{self, CircuitBreakerLayer},
     bulkhead::{self, BulkheadLayer},
+    hedge::{self, HedgeLayer},
     observe::Totals,
     rate_limit::{self, RateLimitLayer},
     retry::{self, RetryLayer},
@@ -21,8 +22,8 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::support::*;
 
-/// Longer than there are calls, in milliseconds.
-const BEAT: u64 = 32;
+/// In milliseconds. Half of it is longer than there are calls: copies of a call have places of their own in it.
+const BEAT: u64 = 64;
 
 fn beats(n: u64) -> Duration {
     ms(n * BEAT)
@@ -39,15 +40,22 @@ struct Plan {
     limit: u32,
     queue: u32,
     rate: u64,
+    turns: bool,
     attempts: u32,
+    copies: u32,
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
     let attempt = (0_u64..6, any::<bool>());
+    let rate = (1_u64..5, any::<bool>());
     let call = (0_u64..30, prop_oneof![Just(100_000_u64), 0_u64..13]);
-    let numbers = (1_u32..4, 0_u32..3, 1_u64..5, 1_u32..4);
+    let numbers = (1_u32..4, 0_u32..3, rate, 1_u32..4, 1_u32..4);
     (proptest::collection::vec(attempt, 1..12), proptest::collection::vec(call, 1..25), numbers).prop_map(
-        |(script, calls, (limit, queue, rate, attempts))| Plan { script, calls, limit, queue, rate, attempts },
+        |(script, calls, (limit, queue, (rate, turns), attempts, copies))| {
+            // Copies that wait for a place get it when another ends, and from then on meet its times.
+            let (queue, turns) = if copies > 1 { (0, false) } else { (queue, turns) };
+            Plan { script, calls, limit, queue, rate, turns, attempts, copies }
+        },
     )
 }
 
@@ -55,6 +63,7 @@ struct Policies {
     rate: rate_limit::Handle,
     timeout: timeout::Handle,
     retry: retry::Handle,
+    hedge: hedge::Handle,
     breaker: breaker::Handle,
     bulkhead: bulkhead::Handle,
     attempt: timeout::Handle,
@@ -63,14 +72,14 @@ struct Policies {
 impl Policies {
     fn new(plan: &Plan) -> Self {
         let retry = retry::Config::new().attempts(plan.attempts).jitter(retry::Jitter::None);
+        let rate = rate_limit::Config::new(1, beats(plan.rate)).burst(3);
+        let hedge = hedge::Config::new().attempts(plan.copies).delay(beats(2) + ms(BEAT / 2)).no_budget();
         let breaker = breaker::Config::new().minimum_calls(4).open_for(beats(10)).probes(2);
         Self {
-            rate: rate_limit::Handle::new(
-                "x",
-                rate_limit::Config::new(1, beats(plan.rate)).burst(3).max_wait(beats(2)),
-            ),
+            rate: rate_limit::Handle::new("x", if plan.turns { rate.max_wait(beats(2)) } else { rate }),
             timeout: timeout::Handle::new("x", beats(11)),
             retry: retry::Handle::new("x", retry.backoff(retry::Backoff::fixed(beats(1)))),
+            hedge: hedge::Handle::new("x", hedge),
             breaker: breaker::Handle::new("x", breaker),
             bulkhead: bulkhead::Handle::new(
                 "x",
@@ -85,6 +94,7 @@ impl Policies {
             .rate_limit(self.rate.clone())
             .timeout(self.timeout.clone())
             .retry(self.retry.clone())
+            .hedge(self.hedge.clone())
             .breaker(self.breaker.clone())
             .bulkhead(self.bulkhead.clone())
             .attempt_timeout(self.attempt.clone())
@@ -99,6 +109,7 @@ impl Policies {
             .layer(RateLimitLayer::new(self.rate.clone()).queued())
             .layer(TimeoutLayer::with(self.timeout.clone()))
             .layer(RetryLayer::new(self.retry.clone()))
+            .layer(HedgeLayer::new(self.hedge.clone()))
             .layer(CircuitBreakerLayer::new(self.breaker.clone()))
             .layer(BulkheadLayer::new(self.bulkhead.clone()).queued())
             .layer(TimeoutLayer::with(self.attempt.clone()))
@@ -109,14 +120,17 @@ impl Policies {
     /// away, or which leaves its queue; of one admission with the bulkhead, it takes back what it gave.
     fn known(&self, as_one: bool) -> String {
         let (breaker, bulkhead) = (self.breaker.snapshot(), self.bulkhead.snapshot());
+        // As a layer it counts every attempt of a retry as a call.
+        let hedge = self.hedge.snapshot();
         let taken_back = if as_one { bulkhead.rejected + bulkhead.left } else { 0 };
         let Totals { calls, ignored, cancelled, stale, rejected, .. } = breaker.totals;
         let uncounted = ignored + cancelled + stale + taken_back;
         format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             self.rate.snapshot(),
             self.timeout.snapshot(),
             self.retry.snapshot(),
+            (hedge.hedges, hedge.won, hedge.cancelled),
             (breaker.state, calls, rejected, uncounted, breaker.window),
             self.bulkhead.snapshot(),
             self.attempt.snapshot(),
@@ -141,11 +155,12 @@ impl Diary {
         u64::try_from(Tick::now().since(self.start).as_millis()).unwrap()
     }
 
-    /// Whether two calls did the same in the same millisecond, so that either may have been first.
-    fn has_a_meeting(&self) -> bool {
+    /// Whether two calls did the same in the same millisecond, so that either may have been first. One that begins when
+    /// another ends has got its place, unless it had a `turn` of its own to wait for.
+    fn has_a_meeting(&self, turns: bool) -> bool {
         let events = self.events.borrow();
         let meets = |(n, one): (usize, &(u64, u32, &str))| {
-            events[..n].iter().any(|other| other.0 == one.0 && other.1 != one.1 && other.2 == one.2)
+            events[..n].iter().any(|other| other.0 == one.0 && other.1 != one.1 && (turns || other.2 == one.2))
         };
         events.iter().enumerate().any(meets)
     }
@@ -173,7 +188,8 @@ where
 
 type Attempt = Pin<Box<dyn Future<Output = Result<u32, Error<Boom>>>>>;
 
-/// A service that goes through the script, again and again. It answers when it is the beat of the call.
+/// A service that goes through the script, again and again. It answers at the place of the call in a beat, or at that
+/// of its copies.
 fn scripted(
     script: &Script,
     diary: &Rc<Diary>,
@@ -190,7 +206,7 @@ fn scripted(
         *calls.borrow_mut() += 1;
         diary.note(n, "began");
         let ends = Ends(Rc::clone(&diary), n);
-        let late = (diary.elapsed() + BEAT - u64::from(n)) % BEAT;
+        let late = (diary.elapsed() + BEAT - u64::from(n)) % (BEAT / 2);
         Box::pin(async move {
             let _ends = ends;
             if takes > 0 {
@@ -212,7 +228,7 @@ fn outcome(plan: &Plan, as_one: bool) -> Option<(Vec<String>, String)> {
         } else {
             run(plan, &diary, policies.as_layers(service)).await
         };
-        (!diary.has_a_meeting()).then(|| (seen, policies.known(as_one)))
+        (!diary.has_a_meeting(plan.turns)).then(|| (seen, policies.known(as_one)))
     })
 }
 
