@@ -1,5 +1,5 @@
-//! What a client sends, to be sent on more than once: a server that fails in the middle of a request has taken a part of
-//! its body with it, and the next one wants the whole.
+//! What a client sends, to be sent on more than once: a server that fails in the middle of a request has taken a part
+//! of its body with it, and the next one wants the whole.
 
 use std::{
     pin::Pin,
