@@ -14,8 +14,8 @@ Usage: gateway --upstream URL [--upstream URL]... [--config FILE] [--listen ADDR
   --upstream URL       http://host[:port] of a server; several are taken in turn
   --listen ADDR        ip:port to listen on (default 127.0.0.1:8080; port 0 takes a free one)
   --config FILE        the settings of a stack as .toml or .json, see examples/gateway/gateway.toml: load_shed,
-                       rate_limit, timeout and retry for all servers together, breaker, concurrency, bulkhead and
-                       attempt_timeout for each (default: a breaker for each)
+                       rate_limit, timeout, retry and hedge for all servers together, breaker, concurrency, bulkhead
+                       and attempt_timeout for each (default: a breaker for each)
   --check              look at the file, say what is wrong with it or that nothing is, and stop
   --timeout TIME       how long a server may take until its answer begins, like 250ms or 10s (default 10s); in a
                        file this is attempt_timeout

@@ -17,7 +17,7 @@
 //!
 //! ```text
 //!   RespondLayer                          rejections become 429, 503 and 504
-//!     Stack                               with --config: load shed, rate limit, timeout, retry
+//!     Stack                               with --config: load shed, rate limit, timeout, retry, hedge
 //!       next server in turn               with --config: its bulkhead
 //!         AdmissionLayer                  breaker, with --config: concurrency; StatusClassify, until_body_end
 //!           time limit, call              Rejection with Reason::TimedOut

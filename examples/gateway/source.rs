@@ -38,11 +38,17 @@ struct Shared {
     room: usize,
     // A connection may still hold the body of an attempt that was given up. It must not take what belongs to the next.
     reader: u32,
+    // How many attempts wait for their answer.
+    underway: u32,
 }
 
 impl Source {
     pub fn new(body: Incoming) -> Self {
-        Self { shared: Arc::new(Mutex::new(Shared { body, kept: None, room: KEPT, reader: 1 })), reader: 1, read: 0 }
+        Self {
+            shared: Arc::new(Mutex::new(Shared { body, kept: None, room: KEPT, reader: 1, underway: 0 })),
+            reader: 1,
+            read: 0,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -59,14 +65,20 @@ impl Source {
         Some(Recording(Arc::clone(&self.shared)))
     }
 
+    /// An attempt is under way until this is dropped.
+    pub fn begin(&self) -> Underway {
+        self.lock().underway += 1;
+        Underway(Arc::clone(&self.shared))
+    }
+
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if shared.reader != self.reader {
-            return Poll::Ready(Some(Err(Superseded.into())));
-        }
         if let Some(piece) = shared.kept.as_ref().and_then(|kept| kept.get(self.read)) {
             self.read += 1;
             return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
+        }
+        if shared.reader != self.reader && !shared.body.is_end_stream() {
+            return Poll::Ready(Some(Err(Superseded.into())));
         }
         let poll = Pin::new(&mut shared.body).poll_frame(cx);
         if let Poll::Ready(Some(frame)) = &poll {
@@ -111,14 +123,24 @@ impl Shared {
     }
 }
 
+/// An attempt that waits for its answer.
+pub struct Underway(Arc<Mutex<Shared>>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).underway -= 1;
+    }
+}
+
 /// What is kept of a body.
 pub struct Recording(Arc<Mutex<Shared>>);
 
 impl Recording {
-    /// The body from its beginning, if all of it is still there. Whoever reads it now, reads no more.
+    /// The body from its beginning, if all of it is still there. As long as more is to come it has one reader: the one
+    /// before reads no more, unless its attempt is under way, as when a hedge asks. Then there is no other.
     fn again(&self) -> Option<Source> {
         let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.kept.as_ref()?;
+        shared.kept.as_ref().filter(|_| shared.underway == 0 || shared.body.is_end_stream())?;
         shared.reader += 1;
         Some(Source { reader: shared.reader, shared: Arc::clone(&self.0), read: 0 })
     }

@@ -137,7 +137,7 @@ enum Head {
 
 impl Route {
     async fn send(&self, mut request: Request<Upload>, place: Option<Permit>) -> Answer {
-        let pace = request.body().pace();
+        let (pace, _underway) = (request.body().pace(), request.body_mut().source().begin());
         let Some(uri) = self.address(request.uri()) else { return Ok(refusal(StatusCode::BAD_REQUEST)) };
         *request.uri_mut() = uri;
         request.headers_mut().insert(HOST, self.host.clone());
