@@ -7,30 +7,33 @@ use http::{Uri, uri::Authority};
 pub const USAGE: &str = "\
 A reverse proxy that puts a circuit breaker in front of each HTTP/1 server behind it.
 
-Usage: gateway --upstream URL [--upstream URL]... [--listen ADDR] [--timeout TIME] [--idle-timeout TIME]
+Usage: gateway --upstream URL [--upstream URL]... [--config FILE] [--listen ADDR] [--timeout TIME]
+               [--idle-timeout TIME]
+       gateway --config FILE --check
 
   --upstream URL       http://host[:port] of a server; several are taken in turn
   --listen ADDR        ip:port to listen on (default 127.0.0.1:8080; port 0 takes a free one)
-  --timeout TIME       how long a server may take until its answer begins, like 250ms or 10s (default 10s)
+  --config FILE        the settings of a stack as .toml or .json, see examples/gateway/gateway.toml: load_shed,
+                       rate_limit, timeout, retry and hedge for all servers together, breaker, concurrency, bulkhead
+                       and attempt_timeout for each (default: a breaker for each)
+  --check              look at the file, say what is wrong with it or that nothing is, and stop
+  --timeout TIME       how long a server may take until its answer begins, like 250ms or 10s (default 10s); in a
+                       file this is attempt_timeout
   --idle-timeout TIME  how long a server may be silent in the middle of its answer (default 60s)
   --help               print this
 
-GET /-/health tells the state of all circuits as JSON; nothing else is answered by the gateway itself.";
+GET /-/health tells the state of all circuits as JSON, with --config that of all policies; nothing else is answered by
+the gateway itself. Wrong arguments and files end it with code 2 and a line that says what is wrong.";
 
 /// What to do.
 #[derive(Debug)]
 pub struct Options {
     pub listen: SocketAddr,
     pub upstreams: Vec<Authority>,
-    pub limits: Limits,
-}
-
-/// How long a server may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Until its answer begins.
-    pub head: Duration,
-    /// Between two pieces of its answer.
+    pub config: Option<String>,
+    /// How long a server may take until its answer begins, if that was said.
+    pub head: Option<Duration>,
+    /// How long between two pieces of its answer.
     pub idle: Duration,
 }
 
@@ -38,6 +41,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub enum Command {
     Run(Options),
+    /// Look at this file.
+    Check(String),
     Help,
 }
 
@@ -46,8 +51,10 @@ pub enum Command {
 struct Given {
     listen: Option<SocketAddr>,
     upstreams: Vec<Authority>,
+    config: Option<String>,
     head: Option<Duration>,
     idle: Option<Duration>,
+    check: bool,
 }
 
 /// Reads the arguments, or says in one line what is wrong with them.
@@ -60,14 +67,15 @@ pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, String> 
         };
         match flag {
             "--help" | "-h" => return Ok(Command::Help),
-            "--listen" | "--upstream" | "--timeout" | "--idle-timeout" => {
+            "--check" if inline.is_none() => given.check = true,
+            "--listen" | "--upstream" | "--config" | "--timeout" | "--idle-timeout" => {
                 let value = inline.or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"))?;
                 given.take(flag, &value).map_err(|why| complaint(flag, &value, why))?;
             }
             _ => return Err(format!("unknown argument {:?}; --help lists those there are", redact(&arg))),
         }
     }
-    given.finish().map(Command::Run)
+    given.finish()
 }
 
 /// The line that says what is wrong with a value.
@@ -79,6 +87,7 @@ impl Given {
     fn take(&mut self, flag: &str, value: &str) -> Result<(), String> {
         match flag {
             "--listen" => once(&mut self.listen, value.parse().map_err(|_| "not an ip:port".to_owned())?),
+            "--config" => once(&mut self.config, value.to_owned()),
             "--timeout" => once(&mut self.head, time(value)?),
             "--idle-timeout" => once(&mut self.idle, time(value)?),
             _ => {
@@ -92,16 +101,17 @@ impl Given {
         }
     }
 
-    fn finish(self) -> Result<Options, String> {
+    fn finish(self) -> Result<Command, String> {
+        if self.check {
+            let file = self.config.ok_or_else(|| "--check needs --config: which file?".to_owned())?;
+            return Ok(Command::Check(file));
+        }
         if self.upstreams.is_empty() {
             return Err("--upstream is missing: where should the calls go?".to_owned());
         }
-        let limits = Limits {
-            head: self.head.unwrap_or(Duration::from_secs(10)),
-            idle: self.idle.unwrap_or(Duration::from_secs(60)),
-        };
+        let idle = self.idle.unwrap_or(Duration::from_secs(60));
         let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
-        Ok(Options { listen, upstreams: self.upstreams, limits })
+        Ok(Command::Run(Options { listen, upstreams: self.upstreams, config: self.config, head: self.head, idle }))
     }
 }
 

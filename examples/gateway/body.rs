@@ -13,15 +13,17 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use mainstay::BoxError;
+use mainstay::{BoxError, bulkhead::Permit};
 use tokio::{
     sync::Notify,
     time::{Instant, Sleep, sleep},
 };
 
+use crate::source::{Source, Superseded};
+
 /// The body of a request on its way to a server.
 pub struct Upload {
-    body: Incoming,
+    source: Source,
     pace: Arc<Pace>,
 }
 
@@ -38,11 +40,22 @@ const FAILED: u8 = 2;
 
 impl Upload {
     pub fn new(body: Incoming) -> Self {
-        Self { body, pace: Arc::default() }
+        Self::from(Source::new(body))
     }
 
     pub fn pace(&self) -> Arc<Pace> {
         Arc::clone(&self.pace)
+    }
+
+    /// Where it comes from, to be sent again from the beginning.
+    pub fn source(&mut self) -> &mut Source {
+        &mut self.source
+    }
+}
+
+impl From<Source> for Upload {
+    fn from(source: Source) -> Self {
+        Self { source, pace: Arc::default() }
     }
 }
 
@@ -65,13 +78,13 @@ impl Pace {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let poll = Pin::new(&mut self.body).poll_frame(cx);
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let poll = self.source.poll_frame(cx);
         let client = match &poll {
             Poll::Pending => AWAITED,
-            Poll::Ready(Some(Err(_))) => FAILED,
+            Poll::Ready(Some(Err(why))) if !why.is::<Superseded>() => FAILED,
             Poll::Ready(_) => ON_TIME,
         };
         self.pace.client.store(client, Relaxed);
@@ -82,11 +95,11 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.source.size_hint()
     }
 }
 
@@ -97,11 +110,13 @@ pub struct Download {
     // Made when the server lets us wait for the first time. Most bodies are there at once.
     alarm: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    // The server is busy with the answer until its end.
+    _place: Option<Permit>,
 }
 
 impl Download {
-    pub fn new(body: Incoming, limit: Duration) -> Self {
-        Self { body, limit, alarm: None, waiting: false }
+    pub fn new(body: Incoming, limit: Duration, place: Option<Permit>) -> Self {
+        Self { body, limit, alarm: None, waiting: false, _place: place }
     }
 
     /// Whether the server has been silent for too long. Only time in which the client wanted more is counted.

@@ -9,15 +9,25 @@ use http::{
 };
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use mainstay::http::{Respond, RespondBody, RespondLayer};
+use mainstay::{
+    ConfigError, Stack,
+    fallback::NoFallback,
+    http::{Respond, RespondBody, RespondLayer, StatusClassify},
+    retry::Classified,
+    stack::{Hook, StackService},
+};
 use tower::{Layer, ServiceExt};
 
 use crate::{
     body::Upload,
     headers, health,
     pool::{Judged, Pool},
+    settings::Settings,
+    source::Resend,
     upstream::Failure,
 };
+
+type Rule = Classified<StatusClassify>;
 
 /// What came through the pool, or what the gateway says itself.
 pub type ToClient = Either<RespondBody<Judged>, Full<Bytes>>;
@@ -26,14 +36,20 @@ pub type ToClient = Either<RespondBody<Judged>, Full<Bytes>>;
 #[derive(Clone)]
 pub struct Front {
     pool: Pool,
+    stack: Stack<Rule, NoFallback, Hook<Resend>>,
+    tells_all: bool,
     // Rejections are responses from here on: 503 with `Retry-After` for an open circuit, 504 for a call that took too
     // long.
-    service: Respond<Pool>,
+    service: Respond<StackService<Pool, Rule, NoFallback, Hook<Resend>>>,
 }
 
 impl Front {
-    pub fn new(pool: Pool) -> Self {
-        Self { service: RespondLayer::new().layer(pool.clone()), pool }
+    /// The stack of all servers stands in front of the pool, so that another attempt goes to the next server.
+    pub fn new(pool: Pool, settings: &Settings) -> Result<Self, ConfigError> {
+        let builder = settings.all.clone().builder("gateway");
+        let stack = builder.classify(StatusClassify::retryable()).replay(Resend).try_build()?;
+        let service = RespondLayer::new().layer(stack.service(pool.clone()));
+        Ok(Self { pool, stack, tells_all: settings.from_file, service })
     }
 
     pub async fn answer(self, client: IpAddr, request: Request<Incoming>) -> Result<Response<ToClient>, Infallible> {
@@ -48,12 +64,16 @@ impl Front {
         })
     }
 
+    fn health(&self) -> Response<Bytes> {
+        health::report(self.tells_all.then(|| self.stack.snapshot()), self.pool.stacks())
+    }
+
     /// What needs no server.
     fn own_answer(&self, request: &Request<Incoming>) -> Option<Response<Bytes>> {
         match (request.method(), request.uri().path()) {
             // A tunnel cannot be judged, and this is no proxy for the whole world.
             (&Method::CONNECT, _) => Some(only("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
-            (&Method::GET | &Method::HEAD, health::PATH) => Some(health::report(self.pool.breakers())),
+            (&Method::GET | &Method::HEAD, health::PATH) => Some(self.health()),
             (_, health::PATH) => Some(only("GET, HEAD")),
             _ => None,
         }

@@ -1,24 +1,30 @@
-//! `GET /-/health`: what the breakers know, without asking anybody.
+//! `GET /-/health`: what the policies know, without asking anybody.
 
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use mainstay::{
-    breaker::{Handle, State},
-    observe::Snapshot,
-};
+use mainstay::{Stack, breaker::State, observe, stack};
 use serde::Serialize;
-
-use crate::pool::is_open;
 
 pub const PATH: &str = "/-/health";
 
 #[derive(Serialize)]
 struct Report {
     status: Status,
-    breakers: Vec<Snapshot>,
+    breakers: Vec<observe::Snapshot>,
+    /// With `--config`: all that the file asks for.
+    #[serde(flatten)]
+    stacks: Option<Stacks>,
+}
+
+#[derive(Serialize)]
+struct Stacks {
+    /// What stands in front of all servers.
+    stack: stack::Snapshot,
+    /// What stands in front of each.
+    servers: Vec<stack::Snapshot>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
@@ -33,10 +39,10 @@ enum Status {
 }
 
 impl Status {
-    fn of(breakers: &[Snapshot]) -> Self {
+    fn of(breakers: &[observe::Snapshot]) -> Self {
         if breakers.iter().all(|breaker| breaker.state == State::Closed) {
             Self::Ok
-        } else if breakers.iter().all(|breaker| is_open(breaker.state)) {
+        } else if breakers.iter().all(|breaker| matches!(breaker.state, State::Open | State::ForcedOpen)) {
             Self::Down
         } else {
             Self::Degraded
@@ -44,11 +50,13 @@ impl Status {
     }
 }
 
-pub fn report<'a>(breakers: impl Iterator<Item = &'a Handle>) -> Response<Bytes> {
-    let breakers: Vec<_> = breakers.map(Handle::snapshot).collect();
+pub fn report<'a>(stack: Option<stack::Snapshot>, servers: impl Iterator<Item = &'a Stack>) -> Response<Bytes> {
+    let servers: Vec<_> = servers.map(Stack::snapshot).collect();
+    let breakers: Vec<_> = servers.iter().filter_map(|server| server.breaker.clone()).collect();
+    let stacks = stack.map(|stack| Stacks { stack, servers });
     let status = Status::of(&breakers);
     let code = if status == Status::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let (code, json) = match serde_json::to_vec(&Report { status, breakers }) {
+    let (code, json) = match serde_json::to_vec(&Report { status, breakers, stacks }) {
         Ok(json) => (code, json),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, Vec::new()),
     };

@@ -10,13 +10,17 @@
 //! and bodies are judged at their end. When no circuit lets the call in, the client is told at once when to come back.
 //! Bodies stream through in both directions. `GET /-/health` tells what the breakers know.
 //!
-//! Inside out (see `upstream.rs`, `pool.rs` and `front.rs`):
+//! With `--config FILE` all the policies of a stack are as the file says: see `gateway.toml`. What may be sent twice is
+//! then sent to the next server when one fails, with its body if that is small.
+//!
+//! From the outside in (see `front.rs`, `pool.rs` and `upstream.rs`):
 //!
 //! ```text
-//!   RespondLayer                          rejections become 503 and 504
-//!     next server in turn
-//!       CircuitBreakerLayer               StatusClassify, until_body_end
-//!         time limit, call                Rejection with Reason::TimedOut
+//!   RespondLayer                          rejections become 429, 503 and 504
+//!     Stack                               with --config: load shed, rate limit, timeout, retry, hedge
+//!       next server in turn               with --config: its bulkhead
+//!         AdmissionLayer                  breaker, with --config: concurrency; StatusClassify, until_body_end
+//!           time limit, call              Rejection with Reason::TimedOut
 //! ```
 //!
 //! Try it with any server: `cargo run --release --features http --example gateway -- --upstream http://127.0.0.1:9000`
@@ -32,6 +36,8 @@ mod health;
 mod pool;
 mod report;
 mod server;
+mod settings;
+mod source;
 mod upstream;
 
 use std::{
@@ -46,6 +52,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use pool::Pool;
+use settings::Settings;
 use tokio::net::TcpListener;
 use upstream::{Client, Upstream};
 
@@ -54,6 +61,7 @@ async fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     let done = match args::parse(arguments) {
         Ok(Command::Run(options)) => run(options).await,
+        Ok(Command::Check(file)) => settings::read(&file).and_then(|_| say(&format!("{file:?} can be used"))),
         Ok(Command::Help) => say(args::USAGE),
         Err(problem) => Err(problem),
     };
@@ -67,24 +75,24 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), String> {
-    let pool = pool(&options)?;
+    let settings = Settings::of(&options)?;
+    let pool = pool(&options, &settings)?;
+    let front = Front::new(pool.clone(), &settings).map_err(|why| why.to_string())?;
     let stop = server::stop_signal().map_err(|why| format!("cannot wait for signals: {why}"))?;
     let at = options.listen.to_string();
     let listener = TcpListener::bind(options.listen).await.map_err(|why| args::complaint("--listen", &at, why))?;
     let addr = listener.local_addr().map_err(|why| args::complaint("--listen", &at, why))?;
-    let servers: Vec<_> = pool.breakers().map(|breaker| breaker.name().as_str()).collect();
+    let servers: Vec<_> = pool.stacks().map(|stack| stack.name().as_str()).collect();
     say(&format!("listening on http://{addr}, in front of {}", servers.join(", ")))?;
-    server::run(listener, &Front::new(pool.clone()), stop).await;
+    server::run(listener, &front, stop).await;
     Ok(())
 }
 
-fn pool(options: &Options) -> Result<Pool, String> {
+fn pool(options: &Options, settings: &Settings) -> Result<Pool, String> {
     let client = client();
     let upstreams = options.upstreams.iter().map(|to| {
-        let upstream = Upstream::new(client.clone(), to.clone(), options.limits);
-        let upstream = upstream.map_err(|why| args::complaint("--upstream", to.as_str(), why))?;
-        upstream.breaker.observe(report::transitions);
-        Ok(upstream)
+        let upstream = Upstream::new(client.clone(), to.clone(), settings);
+        upstream.map_err(|why| args::complaint("--upstream", to.as_str(), why))
     });
     upstreams.collect::<Result<_, _>>().map(Pool::new)
 }

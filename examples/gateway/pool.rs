@@ -13,21 +13,20 @@ use std::{
 
 use http::{Request, Response};
 use mainstay::{
-    Error,
-    breaker::{Handle, State},
+    Error, Stack,
     http::{StatusClassify, StreamedBody},
 };
 use tower::{Service, ServiceExt};
 
 use crate::{
     body::Upload,
-    upstream::{Failure, FromServer, Upstream},
+    upstream::{Failure, FromServer, Held, Turn, Upstream},
 };
 
 /// What came from a server, on its way through the breaker that judges it at its end.
-pub type Judged = StreamedBody<FromServer, Handle, StatusClassify>;
+pub type Judged = StreamedBody<FromServer, Held, StatusClassify>;
 
-/// Sends each request to the next server whose breaker lets it in.
+/// Sends each request to the next server that lets it in.
 #[derive(Clone)]
 pub struct Pool(Arc<Turns>);
 
@@ -42,8 +41,9 @@ impl Pool {
         Self(Arc::new(Turns { upstreams, next: AtomicUsize::new(0) }))
     }
 
-    pub fn breakers(&self) -> impl Iterator<Item = &Handle> {
-        self.0.upstreams.iter().map(|upstream| &upstream.breaker)
+    /// What protects each server.
+    pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        self.0.upstreams.iter().map(|upstream| &upstream.stack)
     }
 }
 
@@ -69,8 +69,18 @@ impl Turns {
         let mut request = Some(request);
         let mut refusals = Vec::new();
         for upstream in self.in_turn() {
+            let place = match upstream.stack.bulkhead() {
+                Some(bulkhead) => match bulkhead.acquire().await {
+                    Ok(place) => Some(place),
+                    Err(rejection) => {
+                        refusals.push(rejection);
+                        continue;
+                    }
+                },
+                None => None,
+            };
             let mut service = upstream.service.clone();
-            match service.ready().await?.call(&mut request).await {
+            match service.ready().await?.call(Turn { request: &mut request, place }).await {
                 // Still ours: the breaker turned the call away, which happens to a circuit that is trying again too.
                 Err(Error::Rejected(rejection)) if request.is_some() => refusals.push(rejection),
                 answer => return answer,
@@ -88,13 +98,8 @@ impl Turns {
         let (after, before) = (&self.upstreams[first..], &self.upstreams[..first]);
         let mut turn: Vec<_> = after.iter().chain(before).collect();
         if count > 1 {
-            turn.sort_by_cached_key(|upstream| is_open(upstream.breaker.state()));
+            turn.sort_by_cached_key(|upstream| upstream.is_open());
         }
         turn
     }
-}
-
-/// Whether no call at all is let in.
-pub fn is_open(state: State) -> bool {
-    matches!(state, State::Open | State::ForcedOpen)
 }

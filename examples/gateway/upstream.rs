@@ -1,6 +1,7 @@
-//! One server behind the gateway: a call to it, and the breaker around its calls. This is where mainstay comes in.
+//! One server behind the gateway: a call to it, and what protects it. This is where mainstay comes in.
 
 use std::{
+    convert::Infallible,
     future::Future,
     pin::{Pin, pin},
     sync::Arc,
@@ -18,17 +19,20 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use mainstay::{
-    ConfigError, Error, Name, Reason, Rejection,
-    breaker::{CircuitBreakerLayer, Config, Handle},
+    ConfigError, Error, Rejection, Stack,
+    admission::AdmissionLayer,
+    breaker::{self, State},
+    bulkhead::Permit,
+    concurrency,
     http::{StatusClassify, Streamed},
+    timeout,
 };
-use tokio::time::{Instant, sleep};
 use tower::{Layer, Service};
 
 use crate::{
-    args::Limits,
     body::{Download, Pace, Upload},
-    headers,
+    headers, report,
+    settings::Settings,
 };
 
 pub type Client = legacy::Client<HttpConnector, Upload>;
@@ -45,39 +49,35 @@ pub enum Failure {
     Switched,
 }
 
-/// A server behind its breaker.
+/// What lets a call in, and holds it until the end of its answer. An adaptive limit queues nobody; the bulkhead does,
+/// and so is asked by the [pool](crate::pool), which can wait.
+pub type Held = (Option<breaker::Handle>, Option<concurrency::Handle>);
+
+/// A server behind its policies.
 #[derive(Clone)]
 pub struct Upstream {
-    pub breaker: Handle,
-    pub service: Streamed<Forward, Handle, StatusClassify>,
-}
-
-/// The settings of each breaker. A busy server is judged by its rate, one with few calls by what fails in a row.
-fn settings(limits: Limits) -> Config {
-    Config::new()
-        .time_window(Duration::from_secs(10))
-        .minimum_calls(20)
-        .failure_rate(0.5)
-        .consecutive_failures(10)
-        .open_for(Duration::from_secs(1))
-        .open_growth(2.0, Duration::from_secs(30))
-        .open_jitter(0.2)
-        .honor_retry_after(Duration::from_secs(30))
-        // A reader who leaves after the server has been silent for so long in the middle of its answer tells of a
-        // failure.
-        .count_cancelled_after(limits.head)
-        // Longer than a probe can take until it fails by itself, or its failure would come too late to count.
-        .half_open_for(limits.head + Duration::from_secs(1))
+    /// All its policies. Calls do not go through it: it judges an answer by its head, and a server that breaks off in
+    /// the middle of one has failed. So its handles stand in layers that see bodies to their end.
+    pub stack: Stack,
+    pub service: Streamed<Forward, Held, StatusClassify>,
 }
 
 impl Upstream {
-    pub fn new(client: Client, to: Authority, limits: Limits) -> Result<Self, ConfigError> {
-        let breaker = Handle::try_new(&name_of(&to), settings(limits))?;
+    pub fn new(client: Client, to: Authority, settings: &Settings) -> Result<Self, ConfigError> {
+        let stack = settings.server.clone().builder(&name_of(&to)).try_build()?;
+        stack.observe(report::transitions);
         let host = HeaderValue::from_str(to.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
-        let forward = Forward(Arc::new(Route { client, to, host, name: breaker.name().clone(), limits }));
+        let limit = stack.attempt_timeout().cloned();
+        let forward = Forward(Arc::new(Route { client, to, host, limit, idle: settings.idle }));
         // The time limit is in the service, inside the breaker: a call that runs into it is a failure of the server.
-        let layer = CircuitBreakerLayer::new(breaker.clone()).classify(StatusClassify::new()).until_body_end();
-        Ok(Self { service: layer.layer(forward), breaker })
+        let held = (stack.breaker().cloned(), stack.concurrency().cloned());
+        let layer = AdmissionLayer::new(held).classify(StatusClassify::new()).until_body_end();
+        Ok(Self { service: layer.layer(forward), stack })
+    }
+
+    /// Whether its circuit lets no call in at all.
+    pub fn is_open(&self) -> bool {
+        self.stack.breaker().is_some_and(|breaker| matches!(breaker.state(), State::Open | State::ForcedOpen))
     }
 }
 
@@ -91,6 +91,12 @@ fn name_of(to: &Authority) -> String {
     end.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
 }
 
+/// A call to one server: the request, and the place in the server's bulkhead if it has one.
+pub struct Turn<'a> {
+    pub request: &'a mut Option<Request<Upload>>,
+    pub place: Option<Permit>,
+}
+
 /// Calls one server. The request is taken out of the caller's hands only when the breaker lets the call in; so one that
 /// is turned away can still go to another server.
 #[derive(Clone)]
@@ -100,13 +106,13 @@ struct Route {
     client: Client,
     to: Authority,
     host: HeaderValue,
-    name: Name,
-    limits: Limits,
+    limit: Option<timeout::Handle>,
+    idle: Duration,
 }
 
 type Answer = Result<Response<FromServer>, Error<Failure>>;
 
-impl Service<&mut Option<Request<Upload>>> for Forward {
+impl Service<Turn<'_>> for Forward {
     type Response = Response<FromServer>;
     type Error = Error<Failure>;
     type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -115,23 +121,23 @@ impl Service<&mut Option<Request<Upload>>> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: &mut Option<Request<Upload>>) -> Self::Future {
+    fn call(&mut self, Turn { request, place }: Turn<'_>) -> Self::Future {
         let request = request.take().expect("a request is sent to one server only");
         let route = Arc::clone(&self.0);
-        Box::pin(async move { route.send(request).await })
+        Box::pin(async move { route.send(request, place).await })
     }
 }
 
 /// How the wait for the head of an answer ends.
 enum Head {
     Came(Result<Response<Incoming>, legacy::Error>),
-    ServerLate,
+    ServerLate(Rejection),
     ClientLate,
 }
 
 impl Route {
-    async fn send(&self, mut request: Request<Upload>) -> Answer {
-        let pace = request.body().pace();
+    async fn send(&self, mut request: Request<Upload>, place: Option<Permit>) -> Answer {
+        let (pace, _underway) = (request.body().pace(), request.body_mut().source().begin());
         let Some(uri) = self.address(request.uri()) else { return Ok(refusal(StatusCode::BAD_REQUEST)) };
         *request.uri_mut() = uri;
         request.headers_mut().insert(HOST, self.host.clone());
@@ -139,12 +145,12 @@ impl Route {
             Head::Came(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err(Error::Inner(Failure::Switched))
             }
-            Head::Came(Ok(response)) => Ok(self.receive(response)),
+            Head::Came(Ok(response)) => Ok(self.receive(response, place)),
             // Not the server's failure, and 4xx says so to the breaker. Hardly anyone will read it.
             Head::Came(Err(_)) if pace.client_failed() => Ok(refusal(StatusCode::BAD_REQUEST)),
             Head::Came(Err(error)) => Err(Error::Inner(error.into())),
             Head::ClientLate => Ok(refusal(StatusCode::REQUEST_TIMEOUT)),
-            Head::ServerLate => Err(Error::Rejected(Rejection::new(Reason::TimedOut, self.name.clone()))),
+            Head::ServerLate(rejection) => Err(Error::Rejected(rejection)),
         }
     }
 
@@ -157,21 +163,32 @@ impl Route {
     /// Waits for the head of the answer. The time that counts is the time in which the request does not move on.
     async fn head(&self, request: Request<Upload>, pace: &Pace) -> Head {
         let mut call = pin!(self.client.request(request));
-        let mut limit = pin!(sleep(self.limits.head));
         loop {
-            tokio::select! {
-                biased;
-                result = &mut call => return Head::Came(result),
-                () = pace.moved() => limit.as_mut().reset(Instant::now() + self.limits.head),
-                () = &mut limit => return if pace.awaits_client() { Head::ClientLate } else { Head::ServerLate },
+            let step = async {
+                tokio::select! {
+                    biased;
+                    result = &mut call => Some(result),
+                    () = pace.moved() => None,
+                }
+            };
+            let limited = match &self.limit {
+                Some(limit) => limit.run(async { Ok::<_, Infallible>(step.await) }).await,
+                None => Ok(step.await),
+            };
+            match limited {
+                Ok(Some(result)) => return Head::Came(result),
+                Ok(None) => {}
+                Err(Error::Rejected(_)) if pace.awaits_client() => return Head::ClientLate,
+                Err(Error::Rejected(rejection)) => return Head::ServerLate(rejection),
+                Err(Error::Inner(never)) => match never {},
             }
         }
     }
 
-    fn receive(&self, response: Response<Incoming>) -> Response<FromServer> {
+    fn receive(&self, response: Response<Incoming>, place: Option<Permit>) -> Response<FromServer> {
         let (mut head, body) = response.into_parts();
         headers::prepare_response(&mut head);
-        Response::from_parts(head, Either::Left(Download::new(body, self.limits.idle)))
+        Response::from_parts(head, Either::Left(Download::new(body, self.idle, place)))
     }
 }
 

@@ -9,7 +9,7 @@ Usage: storefront [--rate N] [--seconds N] [--json]
 
   --rate N      pages per second, 20 to 1000 (default 200). While a service hangs the unprotected run
                 has about 4 x N sockets open: mind `ulimit -n`.
-  --seconds N   length of each of the two runs, 6 to 60 (default 9)
+  --seconds N   length of each of the two runs, 6 to 60 (default 12)
   --json        print the result as JSON too, on the last line
   --help        print this";
 
@@ -42,7 +42,7 @@ pub enum Command {
 
 /// Reads the arguments, or says what is wrong with them.
 pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, String> {
-    let mut options = Options { rate: 200, seconds: 9, json: false };
+    let mut options = Options { rate: 200, seconds: 12, json: false };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--rate" => options.rate = number(&arg, args.next(), 20, 1000)?,

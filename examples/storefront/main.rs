@@ -3,15 +3,16 @@
 //! ```text
 //!                                          +--> users
 //!   visitors  --HTTP-->  gateway  --HTTP-->+--> orders            fails, then hangs, then recovers
-//!                                          +--> recommendations
+//!                                          +--> recommendations   fails now and then, then always, then recovers
 //! ```
 //!
 //! Everything is real but the work: each box is an HTTP server on a port of its own, and each call goes through a
 //! socket. Visitors come at a fixed rate, whether or not earlier ones have been served. The gateway asks all three
 //! upstreams for every page and puts a placeholder where a part is missing, in both runs. They differ in one thing: the
-//! protected gateway makes its calls through a circuit breaker and a time limit. See `Part::fetch` in `gateway.rs`.
+//! protected gateway makes its calls through a stack of fallback, time limits, retry with a budget, circuit breaker and
+//! bulkhead, the other one tries three times at once. See `Part::fetch` in `gateway.rs`.
 //!
-//! Run it with `cargo run --release --example storefront`; `-- --help` tells its options. It takes some 20 seconds.
+//! Run it with `cargo run --release --example storefront`; `-- --help` tells its options. It takes some 25 seconds.
 
 #![allow(unreachable_pub, reason = "these modules are a program: nobody outside could reach anything")]
 #![allow(clippy::disallowed_methods, reason = "the ban keeps the library to one clock; a load generator needs its own")]
@@ -32,12 +33,12 @@ use std::{
 };
 
 use args::{Command, Options};
-use incident::Phase;
+use incident::{Phase, Stage};
 use mainstay::BoxError;
 use progress::Progress;
-use report::Outcome;
+use report::{Outcome, Upstreams};
 use shop::Shop;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -74,24 +75,26 @@ async fn compare(options: Options) -> Result<(), BoxError> {
 /// Opens a shop, plays the incident to it under load, and closes it.
 async fn run(options: Options, protected: bool) -> Result<Outcome, BoxError> {
     let (rate, length) = (options.rate, options.length());
-    let (orders, orders_phase) = watch::channel(Phase::Healthy);
-    let shop = Shop::open(rate, protected, orders_phase.clone()).await?;
+    let stage = Stage::new();
+    let shop = Shop::open(rate, protected, &stage).await?;
     let uri = shop.uri()?;
     load::warm_up(&uri).await?;
 
     let start = Instant::now();
     let changes = shop.changes(start);
     let title = if protected { "protected" } else { "unprotected" };
-    let progress = Progress { title, start, length, orders: orders_phase, breaker: shop.breaker_of_orders() };
-    let (visits, (), ()) = tokio::join!(
-        load::visit(&uri, start, rate, options.pages()),
-        incident::play(start, length, &orders),
-        progress.show(),
-    );
+    let (orders, recommendations) = (stage.orders.subscribe(), stage.recommendations.subscribe());
+    let progress = Progress { title, start, length, orders, recommendations, breakers: shop.breakers() };
+    let (visits, (), ()) =
+        tokio::join!(load::visit(&uri, start, rate, options.pages()), stage.play(start, length), progress.show(),);
     let wall = start.elapsed();
-    let calls_in_outage = shop.calls_in_outage();
+    let upstreams = Upstreams {
+        calls_in_outage: shop.calls_in_outage(),
+        flaky: shop.storm(Phase::Flaky),
+        failing: shop.storm(Phase::Failing),
+    };
     shop.close().await;
-    Ok(Outcome::new(&visits?, calls_in_outage, changes.try_iter().collect(), wall))
+    Ok(Outcome::new(&visits?, upstreams, changes.try_iter().collect(), wall))
 }
 
 fn print(write: impl FnOnce(&mut StdoutLock<'_>) -> io::Result<()>) -> Result<(), BoxError> {

@@ -8,7 +8,7 @@ use std::{
 use mainstay::breaker::Handle;
 use tokio::{
     sync::watch,
-    time::{Instant, interval, sleep_until, timeout_at},
+    time::{Instant, interval, sleep_until},
 };
 
 use crate::incident::Phase;
@@ -21,7 +21,9 @@ pub struct Progress<'a> {
     pub start: Instant,
     pub length: Duration,
     pub orders: watch::Receiver<Phase>,
-    pub breaker: Option<&'a Handle>,
+    pub recommendations: watch::Receiver<Phase>,
+    /// Of the two.
+    pub breakers: [Option<&'a Handle>; 2],
 }
 
 impl Progress<'_> {
@@ -46,16 +48,37 @@ impl Progress<'_> {
         let done = self.start.elapsed().min(self.length);
         let filled = (done.as_secs_f64() / self.length.as_secs_f64() * BAR as f64) as usize;
         let bar = format!("{}{}", "#".repeat(filled), ".".repeat(BAR - filled));
-        let circuit = self.breaker.map(|breaker| format!(", circuit {}", breaker.state())).unwrap_or_default();
-        let phase = *self.orders.borrow();
-        format!("{:<11} [{bar}] {:>4.1} s  orders {phase}{circuit}", self.title, done.as_secs_f64())
+        format!("{:<11} [{bar}] {:>4.1} s  {}", self.title, done.as_secs_f64(), self.scene())
+    }
+
+    /// What happens to the one that something happens to; to orders, before recommendations has its turn.
+    fn scene(&self) -> String {
+        let (orders, recommendations) = (*self.orders.borrow(), *self.recommendations.borrow());
+        let [of_orders, of_recommendations] = self.breakers;
+        let (name, phase, breaker) = match recommendations {
+            Phase::Healthy => ("orders", orders, of_orders),
+            _ => ("recomm.", recommendations, of_recommendations),
+        };
+        let circuit = breaker.map(|breaker| format!(", {}", breaker.state())).unwrap_or_default();
+        format!("{name} {phase}{circuit}")
     }
 
     async fn tell(&mut self) -> io::Result<()> {
+        let end = self.start + self.length;
         loop {
-            let phase = *self.orders.borrow_and_update();
-            writeln!(io::stderr(), "{:<11} {:>4.1} s  orders {phase}", self.title, self.start.elapsed().as_secs_f64())?;
-            let Ok(Ok(())) = timeout_at(self.start + self.length, self.orders.changed()).await else { return Ok(()) };
+            let (orders, recommendations) =
+                (*self.orders.borrow_and_update(), *self.recommendations.borrow_and_update());
+            let at = self.start.elapsed().as_secs_f64();
+            writeln!(
+                io::stderr(),
+                "{:<11} {at:>4.1} s  orders {orders}, recommendations {recommendations}",
+                self.title
+            )?;
+            tokio::select! {
+                Ok(()) = self.orders.changed() => {}
+                Ok(()) = self.recommendations.changed() => {}
+                () = sleep_until(end) => return Ok(()),
+            }
         }
     }
 }

@@ -19,6 +19,42 @@ pub struct Change {
     pub cause: Cause,
 }
 
+/// What an upstream got, and how many pages wanted something of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub pages: u64,
+    pub calls: u64,
+}
+
+impl Load {
+    fn calls_per_page(self) -> f64 {
+        if self.pages == 0 { 0.0 } else { self.calls as f64 / self.pages as f64 }
+    }
+
+    fn row(self) -> String {
+        format!("{}/{} = {:.2}x", self.calls, self.pages, self.calls_per_page())
+    }
+
+    fn to_json(self) -> Value {
+        json!({
+            "pages": self.pages,
+            "calls": self.calls,
+            "extra_calls": i128::from(self.calls) - i128::from(self.pages),
+            "calls_per_page": rounded(self.calls_per_page(), 3),
+        })
+    }
+}
+
+/// What the upstreams got in a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Upstreams {
+    /// How many calls orders got while it failed or hung.
+    pub calls_in_outage: u64,
+    /// What recommendations got while some of its calls failed, and while all did.
+    pub flaky: Load,
+    pub failing: Load,
+}
+
 /// What came of one run.
 pub struct Outcome {
     whole: usize,
@@ -26,13 +62,13 @@ pub struct Outcome {
     failed: usize,
     // Sorted.
     latencies: Vec<Duration>,
-    calls_in_outage: u64,
+    upstreams: Upstreams,
     changes: Vec<Change>,
     wall: Duration,
 }
 
 impl Outcome {
-    pub fn new(visits: &[Visit], calls_in_outage: u64, mut changes: Vec<Change>, wall: Duration) -> Self {
+    pub fn new(visits: &[Visit], upstreams: Upstreams, mut changes: Vec<Change>, wall: Duration) -> Self {
         let count = |page| visits.iter().filter(|visit| visit.page == page).count();
         let mut latencies: Vec<_> = visits.iter().map(|visit| visit.latency).collect();
         latencies.sort_unstable();
@@ -43,7 +79,7 @@ impl Outcome {
             degraded: count(Page::Degraded),
             failed: count(Page::Failed),
             latencies,
-            calls_in_outage,
+            upstreams,
             changes,
             wall,
         }
@@ -67,7 +103,9 @@ impl Outcome {
             latency(50),
             latency(95),
             latency(99),
-            ("calls that orders got during its outage".into(), self.calls_in_outage.to_string()),
+            ("calls that orders got during its outage".into(), self.upstreams.calls_in_outage.to_string()),
+            ("calls/pages, recommendations failing 30 %".into(), self.upstreams.flaky.row()),
+            ("  failing 100 %".into(), self.upstreams.failing.row()),
             ("wall time".into(), format!("{:.1} s", self.wall.as_secs_f64())),
         ]
     }
@@ -82,7 +120,11 @@ impl Outcome {
             "p50_ms": self.percentile(50),
             "p95_ms": self.percentile(95),
             "p99_ms": self.percentile(99),
-            "upstream_calls_during_outage": self.calls_in_outage,
+            "upstream_calls_during_outage": self.upstreams.calls_in_outage,
+            "retry_storm": {
+                "flaky": self.upstreams.flaky.to_json(),
+                "failing": self.upstreams.failing.to_json(),
+            },
             "wall_s": rounded(self.wall.as_secs_f64(), 2),
             "transitions": self.changes.iter().map(Change::to_json).collect::<Vec<_>>(),
         })
@@ -117,9 +159,9 @@ pub fn write_json(out: &mut impl Write, unprotected: &Outcome, protected: &Outco
 
 /// The two runs side by side.
 pub fn write_table(out: &mut impl Write, unprotected: &Outcome, protected: &Outcome) -> io::Result<()> {
-    writeln!(out, "\n{:<44} {:>12} {:>12}", "", "unprotected", "protected")?;
+    writeln!(out, "\n{:<44} {:>16} {:>16}", "", "unprotected", "protected")?;
     for ((label, without), (_, with)) in unprotected.rows().into_iter().zip(protected.rows()) {
-        writeln!(out, "{label:<44} {without:>12} {with:>12}")?;
+        writeln!(out, "{label:<44} {without:>16} {with:>16}")?;
     }
     write_changes(out, &protected.changes)
 }
@@ -127,7 +169,7 @@ pub fn write_table(out: &mut impl Write, unprotected: &Outcome, protected: &Outc
 fn write_changes(out: &mut impl Write, changes: &[Change]) -> io::Result<()> {
     writeln!(out, "\nWhat the circuit breakers of the protected run did:")?;
     for Change { at, breaker, from, to, cause } in changes {
-        writeln!(out, "  {:>6.2} s  {breaker:<8} {from:>9} -> {to:<9}  {cause}", at.as_secs_f64())?;
+        writeln!(out, "  {:>6.2} s  {breaker:<15} {from:>9} -> {to:<9}  {cause}", at.as_secs_f64())?;
     }
     Ok(())
 }

@@ -12,8 +12,8 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     gateway::{Gateway, Part},
     http::{Client, Server},
-    incident::Phase,
-    report::Change,
+    incident::{Phase, Stage},
+    report::{Change, Load},
     upstream::Upstream,
 };
 
@@ -30,20 +30,23 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Opens a shop for `rate` pages a second, where orders does what `orders_phase` says.
-    pub async fn open(rate: u32, protected: bool, orders_phase: watch::Receiver<Phase>) -> Result<Self, BoxError> {
+    /// Opens a shop for `rate` pages a second, where orders and recommendations do what the stage says.
+    pub async fn open(rate: u32, protected: bool, stage: &Stage) -> Result<Self, BoxError> {
         let (_, healthy) = watch::channel(Phase::Healthy);
+        let (orders_phase, recommendations_phase) = (stage.orders.subscribe(), stage.recommendations.subscribe());
         // Orders has twice the workers that it needs for its load; the others have plenty.
         let workers = (ORDERS_WORK * rate * 2).as_secs_f64().ceil() as usize;
-        let orders = Upstream::start("orders", ORDERS_WORK, workers, orders_phase).await?;
+        let orders = Upstream::start("orders", ORDERS_WORK, workers, orders_phase.clone()).await?;
         let users = Upstream::start("users", Duration::from_millis(5), 64, healthy.clone()).await?;
-        let recommendations = Upstream::start("recommendations", Duration::from_millis(10), 64, healthy).await?;
+        let work = Duration::from_millis(10);
+        let recommendations = Upstream::start("recommendations", work, 64, recommendations_phase.clone()).await?;
 
+        let protected = protected.then_some(rate);
         let gateway = Arc::new(Gateway {
             client: Client::new(),
-            users: Part::new("users", users.uri()?, protected),
-            orders: Part::new("orders", orders.uri()?, protected),
-            recommendations: Part::new("recommendations", recommendations.uri()?, protected),
+            users: Part::new("users", users.uri()?, protected, healthy),
+            orders: Part::new("orders", orders.uri()?, protected, orders_phase),
+            recommendations: Part::new("recommendations", recommendations.uri()?, protected, recommendations_phase),
         });
         let pages = Arc::clone(&gateway);
         let front = Server::start(move || {
@@ -58,9 +61,9 @@ impl Shop {
         self.front.uri()
     }
 
-    /// The breaker around the calls to orders, if the shop is protected.
-    pub fn breaker_of_orders(&self) -> Option<&Handle> {
-        self.gateway.orders.breaker()
+    /// The breakers around the calls to orders and to recommendations, if the shop is protected.
+    pub fn breakers(&self) -> [Option<&Handle>; 2] {
+        [self.gateway.orders.breaker(), self.gateway.recommendations.breaker()]
     }
 
     /// Hears of every change of state of a breaker from now on.
@@ -80,7 +83,14 @@ impl Shop {
 
     /// How many calls reached orders while it was failing or hanging.
     pub fn calls_in_outage(&self) -> u64 {
-        self.orders.calls_in_outage()
+        let calls = self.orders.calls();
+        calls.of(Phase::Failing) + calls.of(Phase::Hanging)
+    }
+
+    /// What recommendations got in one phase of the retry storm.
+    pub fn storm(&self, phase: Phase) -> Load {
+        let (pages, calls) = (self.gateway.recommendations.asks(), self.recommendations.calls());
+        Load { pages: pages.of(phase), calls: calls.of(phase) }
     }
 
     /// Stops everything, the gateway first.

@@ -1,13 +1,6 @@
 //! A service behind the gateway: a queue, and a bounded number of workers that take from it.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{Response, StatusCode, Uri};
@@ -19,7 +12,7 @@ use tokio::{
 
 use crate::{
     http::{Answer, Server},
-    incident::Phase,
+    incident::{FLAKY, Phase, Tally},
 };
 
 /// A call that waits for a worker to say that its work is done.
@@ -29,15 +22,14 @@ type Job = oneshot::Sender<()>;
 pub struct Upstream {
     server: Server,
     workers: JoinSet<()>,
-    calls_in_outage: Arc<AtomicU64>,
+    calls: Arc<Tally>,
 }
 
 /// What a call needs to know.
 struct Desk {
     name: &'static str,
-    phase: watch::Receiver<Phase>,
     queue: mpsc::UnboundedSender<Job>,
-    calls_in_outage: Arc<AtomicU64>,
+    calls: Arc<Tally>,
 }
 
 impl Upstream {
@@ -51,19 +43,19 @@ impl Upstream {
         let (queue, jobs) = mpsc::unbounded_channel();
         let jobs = Arc::new(Mutex::new(jobs));
         let workers = (0..workers).map(|_| worker(Arc::clone(&jobs), phase.clone(), work)).collect();
-        let calls_in_outage = Arc::new(AtomicU64::new(0));
-        let desk = Arc::new(Desk { name, phase, queue, calls_in_outage: Arc::clone(&calls_in_outage) });
+        let calls = Arc::new(Tally::new(phase));
+        let desk = Arc::new(Desk { name, queue, calls: Arc::clone(&calls) });
         let server = Server::start(move || Arc::clone(&desk).answer()).await?;
-        Ok(Self { server, workers, calls_in_outage })
+        Ok(Self { server, workers, calls })
     }
 
     pub fn uri(&self) -> Result<Uri, BoxError> {
         self.server.uri()
     }
 
-    /// How many calls have come in while the service was failing or hanging.
-    pub fn calls_in_outage(&self) -> u64 {
-        self.calls_in_outage.load(Relaxed)
+    /// How many calls have come in.
+    pub fn calls(&self) -> &Tally {
+        &self.calls
     }
 
     pub async fn stop(mut self) {
@@ -74,11 +66,12 @@ impl Upstream {
 
 impl Desk {
     async fn answer(self: Arc<Self>) -> Answer {
-        let phase = *self.phase.borrow();
-        if phase.is_outage() {
-            self.calls_in_outage.fetch_add(1, Relaxed);
-        }
-        let served = phase != Phase::Failing && self.serve().await;
+        let refused = match self.calls.count() {
+            Phase::Failing => true,
+            Phase::Flaky => rand::random_bool(FLAKY),
+            Phase::Healthy | Phase::Hanging | Phase::Recovered => false,
+        };
+        let served = !refused && self.serve().await;
         let mut answer = Response::new(Full::from(format!("<section>{}</section>\n", self.name)));
         if !served {
             *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

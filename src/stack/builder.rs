@@ -44,9 +44,9 @@ use crate::{
 /// # Requests
 ///
 /// A stack without retry and hedge asks nothing of its requests. With one of them, requests are cloned, unless
-/// [`replay`](Self::replay) says how else they are sent again, or [`once`](Self::once) that they are not. The type of the
-/// stack says which it is: `Stack` is one that clones, `Stack<Classified<OnError>, NoFallback, Once>` one that sends
-/// nothing twice.
+/// [`replay`](Self::replay) says how else they are sent again, or [`once`](Self::once) that they are not. The type of
+/// the stack says which it is: `Stack` is one that clones, `Stack<Classified<OnError>, NoFallback, Once>` one that
+/// sends nothing twice.
 #[must_use = "a builder does nothing until `build`"]
 pub struct StackBuilder<C = Classified<OnError>, F = NoFallback, R = Once> {
     name: String,
