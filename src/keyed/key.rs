@@ -124,6 +124,7 @@ pub fn key_fn<Req, K, F: Fn(&Req) -> Option<K>>(key: F) -> F {
 /// A closure that gives the key as text out of the request: nothing is allocated for a key that is known.
 ///
 /// ```
+/// # use hyper::http;
 /// use mainstay::keyed::{Config, KeyedLayer, Tenants, str_key_fn};
 /// use mainstay::breaker;
 ///

@@ -34,6 +34,7 @@
 //! A circuit for each tenant, whose name is in a header:
 //!
 //! ```
+//! # use hyper::http;
 //! use http::{Request, Response};
 //! use mainstay::{Error, breaker, keyed::{Config, KeyedLayer, Tenants, str_key_fn}};
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
