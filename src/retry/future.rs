@@ -118,6 +118,8 @@ where
                     }
                     let spare = this.spare.as_mut().expect("a request is only made again from a spare");
                     if let Err(error) = ready!(spare.service.poll_ready(cx)) {
+                        // It never begins: what it took from the budget goes back with the answer.
+                        *next = None;
                         return Poll::Ready(Err(error));
                     }
                     let next = next.take().expect("polled again after a service that could not become ready");

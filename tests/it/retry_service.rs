@@ -128,10 +128,9 @@ async fn a_readiness_error_before_a_retry_is_final() {
     assert_pending!(call.poll());
     upstream.send_error("gone");
     advance(ms(100)).await;
+    let available = retry.snapshot().budget_available;
     assert_eq!(assert_ready_err!(call.poll()).to_string(), "gone");
     assert_eq!(retry.snapshot().retries, 0, "it never began");
-    let available = retry.snapshot().budget_available;
-    drop(call);
     assert_eq!(retry.snapshot().budget_available, available.map(|n| n + 1), "and is not paid for");
 }
 
