@@ -67,7 +67,7 @@ impl Turns {
         for upstream in self.in_turn() {
             let mut service = upstream.service.clone();
             match service.ready().await?.call(&mut request).await {
-                // Still ours: it was turned away in front of this server, which happens to a circuit that is trying again too.
+                // Still ours: it was turned away in front of the server, as by a circuit that tries again.
                 Err(Error::Rejected(rejection)) if request.is_some() => refusals.push(rejection),
                 answer => return answer,
             }
