@@ -13,17 +13,18 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use mainstay::{BoxError, bulkhead::Permit};
+use mainstay::{BoxError, http::ReplayBody};
 use tokio::{
     sync::Notify,
     time::{Instant, Sleep, sleep},
 };
 
-use crate::source::{Source, Superseded};
+/// The body of a request as the client sends it. A small one can be sent to another server too.
+pub type FromClient = ReplayBody<Incoming>;
 
 /// The body of a request on its way to a server.
 pub struct Upload {
-    source: Source,
+    body: FromClient,
     pace: Arc<Pace>,
 }
 
@@ -39,23 +40,12 @@ const AWAITED: u8 = 1;
 const FAILED: u8 = 2;
 
 impl Upload {
-    pub fn new(body: Incoming) -> Self {
-        Self::from(Source::new(body))
+    pub fn new(body: FromClient) -> Self {
+        Self { body, pace: Arc::default() }
     }
 
     pub fn pace(&self) -> Arc<Pace> {
         Arc::clone(&self.pace)
-    }
-
-    /// Where it comes from, to be sent again from the beginning.
-    pub fn source(&mut self) -> &mut Source {
-        &mut self.source
-    }
-}
-
-impl From<Source> for Upload {
-    fn from(source: Source) -> Self {
-        Self { source, pace: Arc::default() }
     }
 }
 
@@ -81,10 +71,11 @@ impl Body for Upload {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let poll = self.source.poll_frame(cx);
+        let poll = Pin::new(&mut self.body).poll_frame(cx);
         let client = match &poll {
             Poll::Pending => AWAITED,
-            Poll::Ready(Some(Err(why))) if !why.is::<Superseded>() => FAILED,
+            // Another error is that of a body which another attempt has read, and of which too little was kept.
+            Poll::Ready(Some(Err(why))) if why.is::<hyper::Error>() => FAILED,
             Poll::Ready(_) => ON_TIME,
         };
         self.pace.client.store(client, Relaxed);
@@ -95,11 +86,11 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source.size_hint()
+        self.body.size_hint()
     }
 }
 
@@ -110,13 +101,11 @@ pub struct Download {
     // Made when the server lets us wait for the first time. Most bodies are there at once.
     alarm: Option<Pin<Box<Sleep>>>,
     waiting: bool,
-    // The server is busy with the answer until its end.
-    _place: Option<Permit>,
 }
 
 impl Download {
-    pub fn new(body: Incoming, limit: Duration, place: Option<Permit>) -> Self {
-        Self { body, limit, alarm: None, waiting: false, _place: place }
+    pub fn new(body: Incoming, limit: Duration) -> Self {
+        Self { body, limit, alarm: None, waiting: false }
     }
 
     /// Whether the server has been silent for too long. Only time in which the client wanted more is counted.

@@ -10,24 +10,21 @@ use http::{
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use mainstay::{
-    ConfigError, Stack,
+    ConfigError,
     fallback::NoFallback,
-    http::{Respond, RespondBody, RespondLayer, StatusClassify},
-    retry::Classified,
+    http::{HttpRules, HttpStack, Idempotent, ReplayBodies, ReplayBodyLayer, Respond, RespondBody, RespondLayer},
     stack::{Hook, StackService},
 };
 use tower::{Layer, ServiceExt};
 
 use crate::{
-    body::Upload,
     headers, health,
     pool::{Judged, Pool},
     settings::Settings,
-    source::Resend,
     upstream::Failure,
 };
 
-type Rule = Classified<StatusClassify>;
+type Protected = StackService<Pool, HttpRules, NoFallback, Hook<Idempotent>>;
 
 /// What came through the pool, or what the gateway says itself.
 pub type ToClient = Either<RespondBody<Judged>, Full<Bytes>>;
@@ -36,19 +33,18 @@ pub type ToClient = Either<RespondBody<Judged>, Full<Bytes>>;
 #[derive(Clone)]
 pub struct Front {
     pool: Pool,
-    stack: Stack<Rule, NoFallback, Hook<Resend>>,
+    stack: HttpStack,
     tells_all: bool,
     // Rejections are responses from here on: 503 with `Retry-After` for an open circuit, 504 for a call that took too
     // long.
-    service: Respond<StackService<Pool, Rule, NoFallback, Hook<Resend>>>,
+    service: Respond<ReplayBodies<Protected>>,
 }
 
 impl Front {
     /// The stack of all servers stands in front of the pool, so that another attempt goes to the next server.
     pub fn new(pool: Pool, settings: &Settings) -> Result<Self, ConfigError> {
-        let builder = settings.all.clone().builder("gateway");
-        let stack = builder.classify(StatusClassify::retryable()).replay(Resend).try_build()?;
-        let service = RespondLayer::new().layer(stack.service(pool.clone()));
+        let stack = settings.all.clone().builder("gateway").http().try_build()?;
+        let service = RespondLayer::new().layer(ReplayBodyLayer::default().layer(stack.service(pool.clone())));
         Ok(Self { pool, stack, tells_all: settings.from_file, service })
     }
 
@@ -58,14 +54,14 @@ impl Front {
         }
         let (mut head, body) = request.into_parts();
         headers::prepare_request(&mut head, client);
-        Ok(match self.service.oneshot(Request::from_parts(head, Upload::new(body))).await {
+        Ok(match self.service.oneshot(Request::from_parts(head, body)).await {
             Ok(response) => response.map(Either::Left),
             Err(failure) => bad_gateway(&failure).map(|body| Either::Right(Full::new(body))),
         })
     }
 
     fn health(&self) -> Response<Bytes> {
-        health::report(self.tells_all.then(|| self.stack.snapshot()), self.pool.stacks())
+        health::report(self.tells_all.then(|| self.stack.snapshot()), self.pool.upstreams())
     }
 
     /// What needs no server.

@@ -5,8 +5,10 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use mainstay::{Stack, breaker::State, observe, stack};
+use mainstay::{breaker::State, observe, stack};
 use serde::Serialize;
+
+use crate::upstream::Upstream;
 
 pub const PATH: &str = "/-/health";
 
@@ -50,8 +52,8 @@ impl Status {
     }
 }
 
-pub fn report<'a>(stack: Option<stack::Snapshot>, servers: impl Iterator<Item = &'a Stack>) -> Response<Bytes> {
-    let servers: Vec<_> = servers.map(Stack::snapshot).collect();
+pub fn report(stack: Option<stack::Snapshot>, upstreams: &[Upstream]) -> Response<Bytes> {
+    let servers: Vec<_> = upstreams.iter().map(Upstream::snapshot).collect();
     let breakers: Vec<_> = servers.iter().filter_map(|server| server.breaker.clone()).collect();
     let stacks = stack.map(|stack| Stacks { stack, servers });
     let status = Status::of(&breakers);

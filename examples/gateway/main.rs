@@ -17,10 +17,11 @@
 //!
 //! ```text
 //!   RespondLayer                          rejections become 429, 503 and 504
-//!     Stack                               with --config: load shed, rate limit, timeout, retry, hedge
-//!       next server in turn               with --config: its bulkhead
-//!         AdmissionLayer                  breaker, with --config: concurrency; StatusClassify, until_body_end
-//!           time limit, call              Rejection with Reason::TimedOut
+//!     ReplayBodyLayer                     a small body can go to another server too
+//!       Stack                             with --config: load shed, rate limit, timeout, retry, hedge
+//!         next server in turn
+//!           Stack::until_body_end         breaker, with --config: concurrency, bulkhead; StatusClassify
+//!             time limit, call            Rejection with Reason::TimedOut
 //! ```
 //!
 //! Try it with any server: `cargo run --release --features http --example gateway -- --upstream http://127.0.0.1:9000`
@@ -37,7 +38,6 @@ mod pool;
 mod report;
 mod server;
 mod settings;
-mod source;
 mod upstream;
 
 use std::{
@@ -82,7 +82,7 @@ async fn run(options: Options) -> Result<(), String> {
     let at = options.listen.to_string();
     let listener = TcpListener::bind(options.listen).await.map_err(|why| args::complaint("--listen", &at, why))?;
     let addr = listener.local_addr().map_err(|why| args::complaint("--listen", &at, why))?;
-    let servers: Vec<_> = pool.stacks().map(|stack| stack.name().as_str()).collect();
+    let servers: Vec<_> = pool.upstreams().iter().map(|upstream| upstream.stack.name().as_str()).collect();
     say(&format!("listening on http://{addr}, in front of {}", servers.join(", ")))?;
     server::run(listener, &front, stop).await;
     Ok(())

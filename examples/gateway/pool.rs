@@ -12,21 +12,18 @@ use std::{
 };
 
 use http::{Request, Response};
-use mainstay::{
-    Error, Stack,
-    http::{StatusClassify, StreamedBody},
-};
+use mainstay::{Error, http::StackBody};
 use tower::{Service, ServiceExt};
 
 use crate::{
-    body::Upload,
-    upstream::{Failure, FromServer, Held, Turn, Upstream},
+    body::FromClient,
+    upstream::{Failure, FromServer, Rule, Upstream},
 };
 
 /// What came from a server, on its way through the breaker that judges it at its end.
-pub type Judged = StreamedBody<FromServer, Held, StatusClassify>;
+pub type Judged = StackBody<FromServer, Rule>;
 
-/// Sends each request to the next server that lets it in.
+/// Sends each request to the next server whose policies let it in.
 #[derive(Clone)]
 pub struct Pool(Arc<Turns>);
 
@@ -41,15 +38,14 @@ impl Pool {
         Self(Arc::new(Turns { upstreams, next: AtomicUsize::new(0) }))
     }
 
-    /// What protects each server.
-    pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
-        self.0.upstreams.iter().map(|upstream| &upstream.stack)
+    pub fn upstreams(&self) -> &[Upstream] {
+        &self.0.upstreams
     }
 }
 
 type Answer = Result<Response<Judged>, Error<Failure>>;
 
-impl Service<Request<Upload>> for Pool {
+impl Service<Request<FromClient>> for Pool {
     type Response = Response<Judged>;
     type Error = Error<Failure>;
     type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -58,30 +54,20 @@ impl Service<Request<Upload>> for Pool {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Upload>) -> Self::Future {
+    fn call(&mut self, request: Request<FromClient>) -> Self::Future {
         let turns = Arc::clone(&self.0);
         Box::pin(async move { turns.send(request).await })
     }
 }
 
 impl Turns {
-    async fn send(&self, request: Request<Upload>) -> Answer {
+    async fn send(&self, request: Request<FromClient>) -> Answer {
         let mut request = Some(request);
         let mut refusals = Vec::new();
         for upstream in self.in_turn() {
-            let place = match upstream.stack.bulkhead() {
-                Some(bulkhead) => match bulkhead.acquire().await {
-                    Ok(place) => Some(place),
-                    Err(rejection) => {
-                        refusals.push(rejection);
-                        continue;
-                    }
-                },
-                None => None,
-            };
             let mut service = upstream.service.clone();
-            match service.ready().await?.call(Turn { request: &mut request, place }).await {
-                // Still ours: the breaker turned the call away, which happens to a circuit that is trying again too.
+            match service.ready().await?.call(&mut request).await {
+                // Still ours: it was turned away in front of the server, as by a circuit that tries again.
                 Err(Error::Rejected(rejection)) if request.is_some() => refusals.push(rejection),
                 answer => return answer,
             }

@@ -24,6 +24,9 @@ pub struct Settings {
     pub all: Config,
     /// In front of each.
     pub server: Config,
+    /// How long a server may take until its answer begins: the stack's limit of an attempt, held by who knows whether
+    /// the client is late.
+    pub head: Duration,
     /// How long a server may be silent in the middle of its answer.
     pub idle: Duration,
     pub from_file: bool,
@@ -31,16 +34,15 @@ pub struct Settings {
 
 impl Settings {
     pub fn of(options: &Options) -> Result<Self, String> {
-        let (all, server) = match &options.config {
-            Some(file) => split(read(file)?, options.head)?,
-            None => (Config::new(), usual(options.head.unwrap_or(HEAD))),
-        };
-        Ok(Self { all, server, idle: options.idle, from_file: options.config.is_some() })
+        match &options.config {
+            Some(file) => split(read(file)?, options),
+            None => Ok(usual(options.head.unwrap_or(HEAD), options.idle)),
+        }
     }
 }
 
 /// A breaker for each server. A busy server is judged by its rate, one with few calls by what fails in a row.
-fn usual(head: Duration) -> Config {
+fn usual(head: Duration, idle: Duration) -> Settings {
     let breaker = breaker::Config::new()
         .time_window(Duration::from_secs(10))
         .minimum_calls(20)
@@ -56,12 +58,12 @@ fn usual(head: Duration) -> Config {
         // Longer than a probe can take until it fails by itself, or its failure would come too late to count.
         .half_open_for(head + Duration::from_secs(1));
     let mut server = Config::new();
-    (server.breaker, server.attempt_timeout) = (Some(breaker), Some(head));
-    server
+    server.breaker = Some(breaker);
+    Settings { all: Config::new(), server, head, idle, from_file: false }
 }
 
-fn split(mut all: Config, head: Option<Duration>) -> Result<(Config, Config), String> {
-    if head.is_some() && all.attempt_timeout.is_some() {
+fn split(mut all: Config, options: &Options) -> Result<Settings, String> {
+    if options.head.is_some() && all.attempt_timeout.is_some() {
         return Err("--timeout: the file has an attempt_timeout, which is the same".to_owned());
     }
     let mut server = Config::new();
@@ -69,9 +71,9 @@ fn split(mut all: Config, head: Option<Duration>) -> Result<(Config, Config), St
     server.concurrency = all.concurrency.take();
     server.bulkhead = all.bulkhead.take();
     // A call that the limit of all attempts ends is cancelled to the breaker: a server that hangs has to fail before.
-    let head = head.unwrap_or(HEAD).min(all.timeout.unwrap_or(HEAD));
-    server.attempt_timeout = Some(all.attempt_timeout.take().unwrap_or(head));
-    Ok((all, server))
+    let head = all.attempt_timeout.take().or(options.head).unwrap_or(HEAD);
+    let head = all.timeout.map_or(head, |timeout| head.min(timeout));
+    Ok(Settings { all, server, head, idle: options.idle, from_file: true })
 }
 
 /// Reads a file, or says in one line what is wrong with it.

@@ -20,17 +20,17 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use mainstay::{
     ConfigError, Error, Rejection, Stack,
-    admission::AdmissionLayer,
-    breaker::{self, State},
-    bulkhead::Permit,
-    concurrency,
-    http::{StatusClassify, Streamed},
+    breaker::State,
+    fallback::NoFallback,
+    http::{StatusClassify, StreamedStack},
+    retry::Classified,
+    stack::{Hook, Once, Snapshot},
     timeout,
 };
 use tower::{Layer, Service};
 
 use crate::{
-    body::{Download, Pace, Upload},
+    body::{Download, FromClient, Pace, Upload},
     headers, report,
     settings::Settings,
 };
@@ -49,35 +49,42 @@ pub enum Failure {
     Switched,
 }
 
-/// What lets a call in, and holds it until the end of its answer. An adaptive limit queues nobody; the bulkhead does,
-/// and so is asked by the [pool](crate::pool), which can wait.
-pub type Held = (Option<breaker::Handle>, Option<concurrency::Handle>);
+/// What decides about the calls to one server. None is sent twice here: another attempt goes to another server.
+pub type Guard = Stack<Rule, NoFallback, Hook<Once>>;
+
+/// What the answer of a server means.
+pub type Rule = Classified<StatusClassify>;
 
 /// A server behind its policies.
 #[derive(Clone)]
 pub struct Upstream {
-    /// All its policies. Calls do not go through it: it judges an answer by its head, and a server that breaks off in
-    /// the middle of one has failed. So its handles stand in layers that see bodies to their end.
-    pub stack: Stack,
-    pub service: Streamed<Forward, Held, StatusClassify>,
+    pub stack: Guard,
+    pub service: StreamedStack<Forward, Rule, NoFallback, Hook<Once>>,
+    limit: timeout::Handle,
 }
 
 impl Upstream {
     pub fn new(client: Client, to: Authority, settings: &Settings) -> Result<Self, ConfigError> {
-        let stack = settings.server.clone().builder(&name_of(&to)).try_build()?;
+        let name = name_of(&to);
+        let stack = settings.server.clone().builder(&name).classify(StatusClassify::new()).once().try_build()?;
         stack.observe(report::transitions);
+        let limit = timeout::Handle::try_new(&name, settings.head)?;
         let host = HeaderValue::from_str(to.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
-        let limit = stack.attempt_timeout().cloned();
-        let forward = Forward(Arc::new(Route { client, to, host, limit, idle: settings.idle }));
-        // The time limit is in the service, inside the breaker: a call that runs into it is a failure of the server.
-        let held = (stack.breaker().cloned(), stack.concurrency().cloned());
-        let layer = AdmissionLayer::new(held).classify(StatusClassify::new()).until_body_end();
-        Ok(Self { service: layer.layer(forward), stack })
+        // The time limit is in the service: a call that runs into it is a failure of the server, and only the service
+        // knows whether it is the client who is late.
+        let forward = Forward(Arc::new(Route { client, to, host, limit: limit.clone(), idle: settings.idle }));
+        Ok(Self { service: stack.until_body_end().layer(forward), stack, limit })
     }
 
     /// Whether its circuit lets no call in at all.
     pub fn is_open(&self) -> bool {
         self.stack.breaker().is_some_and(|breaker| matches!(breaker.state(), State::Open | State::ForcedOpen))
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.stack.snapshot();
+        snapshot.attempt_timeout = Some(self.limit.snapshot());
+        snapshot
     }
 }
 
@@ -91,13 +98,7 @@ fn name_of(to: &Authority) -> String {
     end.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
 }
 
-/// A call to one server: the request, and the place in the server's bulkhead if it has one.
-pub struct Turn<'a> {
-    pub request: &'a mut Option<Request<Upload>>,
-    pub place: Option<Permit>,
-}
-
-/// Calls one server. The request is taken out of the caller's hands only when the breaker lets the call in; so one that
+/// Calls one server. The request is taken out of the caller's hands only when the call is let in; so one that
 /// is turned away can still go to another server.
 #[derive(Clone)]
 pub struct Forward(Arc<Route>);
@@ -106,13 +107,13 @@ struct Route {
     client: Client,
     to: Authority,
     host: HeaderValue,
-    limit: Option<timeout::Handle>,
+    limit: timeout::Handle,
     idle: Duration,
 }
 
 type Answer = Result<Response<FromServer>, Error<Failure>>;
 
-impl Service<Turn<'_>> for Forward {
+impl Service<&mut Option<Request<FromClient>>> for Forward {
     type Response = Response<FromServer>;
     type Error = Error<Failure>;
     type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -121,10 +122,10 @@ impl Service<Turn<'_>> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, Turn { request, place }: Turn<'_>) -> Self::Future {
+    fn call(&mut self, request: &mut Option<Request<FromClient>>) -> Self::Future {
         let request = request.take().expect("a request is sent to one server only");
         let route = Arc::clone(&self.0);
-        Box::pin(async move { route.send(request, place).await })
+        Box::pin(async move { route.send(request.map(Upload::new)).await })
     }
 }
 
@@ -136,8 +137,8 @@ enum Head {
 }
 
 impl Route {
-    async fn send(&self, mut request: Request<Upload>, place: Option<Permit>) -> Answer {
-        let (pace, _underway) = (request.body().pace(), request.body_mut().source().begin());
+    async fn send(&self, mut request: Request<Upload>) -> Answer {
+        let pace = request.body().pace();
         let Some(uri) = self.address(request.uri()) else { return Ok(refusal(StatusCode::BAD_REQUEST)) };
         *request.uri_mut() = uri;
         request.headers_mut().insert(HOST, self.host.clone());
@@ -145,7 +146,7 @@ impl Route {
             Head::Came(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err(Error::Inner(Failure::Switched))
             }
-            Head::Came(Ok(response)) => Ok(self.receive(response, place)),
+            Head::Came(Ok(response)) => Ok(self.receive(response)),
             // Not the server's failure, and 4xx says so to the breaker. Hardly anyone will read it.
             Head::Came(Err(_)) if pace.client_failed() => Ok(refusal(StatusCode::BAD_REQUEST)),
             Head::Came(Err(error)) => Err(Error::Inner(error.into())),
@@ -171,11 +172,7 @@ impl Route {
                     () = pace.moved() => None,
                 }
             };
-            let limited = match &self.limit {
-                Some(limit) => limit.run(async { Ok::<_, Infallible>(step.await) }).await,
-                None => Ok(step.await),
-            };
-            match limited {
+            match self.limit.run(async { Ok::<_, Infallible>(step.await) }).await {
                 Ok(Some(result)) => return Head::Came(result),
                 Ok(None) => {}
                 Err(Error::Rejected(_)) if pace.awaits_client() => return Head::ClientLate,
@@ -185,10 +182,10 @@ impl Route {
         }
     }
 
-    fn receive(&self, response: Response<Incoming>, place: Option<Permit>) -> Response<FromServer> {
+    fn receive(&self, response: Response<Incoming>) -> Response<FromServer> {
         let (mut head, body) = response.into_parts();
         headers::prepare_response(&mut head);
-        Response::from_parts(head, Either::Left(Download::new(body, self.idle, place)))
+        Response::from_parts(head, Either::Left(Download::new(body, self.idle)))
     }
 }
 
