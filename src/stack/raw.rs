@@ -1,8 +1,8 @@
 //! The settings as a file has them.
 
-use std::time::Duration;
+use std::{fmt, marker::PhantomData, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     breaker, bulkhead, concurrency, hedge, load_shed, rate_limit, retry,
@@ -20,19 +20,19 @@ pub(super) struct Raw {
     timeout: Option<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt_timeout: Option<Span>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     load_shed: Option<load_shed::Raw>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     rate_limit: Option<rate_limit::Raw>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     retry: Option<retry::Raw>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     hedge: Option<hedge::Raw>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     breaker: Option<breaker::Raw>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     concurrency: Option<concurrency::Raw>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     bulkhead: Option<bulkhead::Raw>,
 }
 
@@ -43,6 +43,29 @@ enum Preset {
     HttpClient,
     Database,
     Cache,
+}
+
+/// A section is a table: a list would be read as its fields in order, which nobody means.
+fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    struct Table<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Table<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a section with the settings of the policy")
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Some)
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+    }
+
+    deserializer.deserialize_any(Table(PhantomData))
 }
 
 impl TryFrom<Raw> for Config {

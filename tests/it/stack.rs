@@ -373,6 +373,8 @@ fn impossible_settings_are_told_all_at_once_with_section_field_value_and_reason(
         ("timeout = '99999999999999999d'", "timeout"),
         ("bulkhead = {}", "missing field `limit`"),
         ("timeout = ['1s']", "invalid type"),
+        ("breaker = []", "expected a section with the settings of the policy"),
+        ("retry = 3", "expected a section with the settings of the policy"),
     ] {
         let error = toml::from_str::<Config>(text).unwrap_err();
         assert!(error.to_string().contains(told), "{told} is not in {error}");
