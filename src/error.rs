@@ -34,6 +34,8 @@ pub enum Reason {
     RateLimited,
     /// The call took too long.
     TimedOut,
+    /// The service is known to be unhealthy, and was not asked.
+    Unhealthy,
 }
 
 impl Reason {
@@ -49,6 +51,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::RateLimited => "rate_limited",
             Self::TimedOut => "timed_out",
+            Self::Unhealthy => "unhealthy",
         }
     }
 
@@ -149,6 +152,7 @@ impl fmt::Display for Rejection {
             Reason::Overloaded => write!(f, "\"{policy}\" is overloaded"),
             Reason::RateLimited => write!(f, "rate limit \"{policy}\" is used up"),
             Reason::TimedOut => write!(f, "\"{policy}\" timed out"),
+            Reason::Unhealthy => write!(f, "\"{policy}\" is unhealthy"),
         }?;
         match self.retry_after() {
             // Up to the millisecond: who comes back then does not come too early, and a log line stays readable.

@@ -90,17 +90,22 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod admission;
+pub mod balance;
 pub mod breaker;
 mod budget;
 pub mod bulkhead;
+pub mod client;
 pub mod concurrency;
+pub mod contract;
 mod deadline;
+pub mod discovery;
 mod error;
 pub mod ext;
 pub mod fallback;
 pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod isolation;
 pub mod keyed;
 mod lanes;
 pub mod load_shed;
@@ -110,6 +115,7 @@ mod outcome;
 mod own;
 mod priority;
 pub mod rate_limit;
+pub mod registry;
 mod replay;
 pub mod retry;
 mod settings;

@@ -11,7 +11,7 @@ use std::{
 
 /// The floors from the ground up, and the rooms on each. A room may use the floors below it; rooms of one floor do not
 /// know each other, except on the ground.
-const FLOORS: [(&str, &[&str]); 6] = [
+const FLOORS: [(&str, &[&str]); 8] = [
     (
         "ground",
         &[
@@ -25,8 +25,10 @@ const FLOORS: [(&str, &[&str]); 6] = [
         &["breaker", "bulkhead", "retry", "timeout", "fallback", "rate_limit", "load_shed", "concurrency", "hedge"],
     ),
     ("assembly", &["keyed", "stack"]),
-    ("fleet", &["contract", "registry", "discovery", "balance", "client", "isolation"]),
-    ("windows", &["http", "ext"]),
+    ("contract", &["contract"]),
+    ("fleet", &["registry", "discovery", "balance"]),
+    ("front", &["client", "isolation"]),
+    ("windows", &["http", "ext", "guide"]),
 ];
 
 /// Names that `lib.rs` exports at the root, with the room they live in.

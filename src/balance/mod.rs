@@ -1,0 +1,1 @@
+//! Balance: one service over many instances, which come and go.

@@ -1,0 +1,1 @@
+//! Contract: what a service promises, and what is known of its instances.

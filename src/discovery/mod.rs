@@ -1,0 +1,1 @@
+//! Discovery: which instances of a service there are now, and what changes.

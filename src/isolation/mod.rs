@@ -1,0 +1,1 @@
+//! Isolation: each service behind as much protection as it needs, switched while in use.

@@ -1,0 +1,1 @@
+//! Registry: one place that knows the services of a process, and what their policies know.
