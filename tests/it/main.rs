@@ -15,6 +15,7 @@ mod conformance;
 mod conformance_breaker;
 mod conformance_retry;
 mod conformance_window;
+mod contract;
 mod errors;
 mod fallback;
 mod hedge;
