@@ -36,6 +36,8 @@ pub enum Reason {
     TimedOut,
     /// The service is known to be unhealthy, and was not asked.
     Unhealthy,
+    /// No service of that name is registered.
+    UnknownService,
 }
 
 impl Reason {
@@ -52,6 +54,7 @@ impl Reason {
             Self::RateLimited => "rate_limited",
             Self::TimedOut => "timed_out",
             Self::Unhealthy => "unhealthy",
+            Self::UnknownService => "unknown_service",
         }
     }
 
@@ -153,6 +156,7 @@ impl fmt::Display for Rejection {
             Reason::RateLimited => write!(f, "rate limit \"{policy}\" is used up"),
             Reason::TimedOut => write!(f, "\"{policy}\" timed out"),
             Reason::Unhealthy => write!(f, "\"{policy}\" is unhealthy"),
+            Reason::UnknownService => write!(f, "no service \"{policy}\" is registered"),
         }?;
         match self.retry_after() {
             // Up to the millisecond: who comes back then does not come too early, and a log line stays readable.
