@@ -104,5 +104,3 @@ pub use part::Part;
 pub use policies::Innermost;
 pub use replays::{Hook, Once, Resend};
 pub use whole::{Snapshot, Stack};
-
-pub(crate) use raw::section;
