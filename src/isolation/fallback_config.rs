@@ -148,6 +148,12 @@ impl<Req, T, E> FallbackConfig<Req, T, E> {
         self.enabled && self.strategy.is_some()
     }
 
+    /// What it says of the circuit breaker.
+    #[must_use]
+    pub const fn breaker_settings(&self) -> &CircuitBreaker {
+        &self.circuit_breaker
+    }
+
     /// Whether `other` has the same strategy: is a clone of this, whatever was changed since.
     #[must_use]
     pub fn has_strategy_of(&self, other: &Self) -> bool {

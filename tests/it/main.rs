@@ -25,6 +25,7 @@ mod hosts;
 mod http;
 #[cfg(feature = "http")]
 mod http_stream;
+mod isolation;
 mod keyed;
 #[cfg(feature = "http")]
 mod keyed_http;
