@@ -178,7 +178,7 @@ async fn retry_delay_is_the_wait_before_each_retry_to_the_millisecond() {
 #[tokio::test(start_paused = true)]
 async fn the_budget_of_the_settings_holds_over_switches() {
     let lab = Lab::that("x", Mode::Fails);
-    let budget = retry::BudgetConfig::new().ratio(0.0).min_per_second(1);
+    let budget = retry::BudgetConfig::new().ratio(0.0).min_per_second(10);
     let manager = Manager::new();
     let config = Config::new().level(Level::Basic).retry(retry::Config::new().budget(budget));
     manager.register_with("x", lab.clone(), config, none()).unwrap();
@@ -265,7 +265,7 @@ async fn a_breaker_with_another_window_begins_anew() {
     manager.register_with("x", lab.clone(), once().level(Level::Enhanced), none()).unwrap();
     let first = manager.breaker("x").unwrap();
     first.force_open();
-    let windowed = breaker::Config::new().count_window(10);
+    let windowed = breaker::Config::new().count_window(10).minimum_calls(5);
     manager.update_fallback("x", none().circuit_breaker(windowed.clone())).unwrap();
     let second = manager.breaker("x").unwrap();
     assert!(!second.is_same(&first) && second.state() == breaker::State::Closed);

@@ -82,7 +82,7 @@ async fn long_call() -> (Manager, Lab, bulkhead::Permit) {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_at_any_point_gives_everything_back() {
     let mut ended = false;
-    for steps in 0..40 {
+    for steps in 0..60 {
         let (manager, lab, held) = long_call().await;
         let mut held = Some(held);
         let mut call = task::spawn(manager.execute("x", &get(), 1));
