@@ -56,7 +56,6 @@ pub(crate) struct Bench {
     delay: AtomicU64,
     calls: AtomicU32,
     running: AtomicU32,
-    most: AtomicU32,
     gone: Arc<AtomicU32>,
 }
 
@@ -97,7 +96,6 @@ impl Lab {
             delay: AtomicU64::new(0),
             calls: AtomicU32::new(0),
             running: AtomicU32::new(0),
-            most: AtomicU32::new(0),
             gone: Arc::default(),
         }))
     }
@@ -130,10 +128,6 @@ impl Lab {
         self.0.running.load(SeqCst)
     }
 
-    pub(crate) fn most(&self) -> u32 {
-        self.0.most.load(SeqCst)
-    }
-
     /// Counts up when the last clone is dropped.
     pub(crate) fn gone(&self) -> Arc<AtomicU32> {
         Arc::clone(&self.0.gone)
@@ -157,8 +151,7 @@ impl Service<Invocation<u32>> for Lab {
         let mode = self.mode();
         assert!(mode != Mode::PanicsAtOnce, "over the call");
         self.0.calls.fetch_add(1, SeqCst);
-        let running = self.0.running.fetch_add(1, SeqCst) + 1;
-        self.0.most.fetch_max(running, SeqCst);
+        self.0.running.fetch_add(1, SeqCst);
         let running = Running(self.clone());
         let delay = Duration::from_millis(self.0.delay.load(SeqCst));
         Box::pin(async move {

@@ -2,14 +2,17 @@
 
 use std::sync::Mutex;
 
+use allocation_counter::measure;
 use mainstay::{
     Reason,
-    contract::{Health, HealthStatus},
+    contract::{Health, HealthStatus, Invocation},
     fallback::Fallback,
     isolation::{Config, Level},
     observe::Event,
     retry,
 };
+
+use tower::Service;
 
 use super::*;
 
@@ -119,4 +122,31 @@ fn switches_are_logged() {
     let changes: Vec<_> = changes.into_iter().map(|change| change.map(|(from, to)| format!("{from}>{to}"))).collect();
     let expected = [None, Some("basic>full"), Some("healthy>unhealthy"), Some("false>true"), None];
     assert_eq!(changes, expected.map(|change| change.map(str::to_owned)));
+}
+
+#[test]
+fn a_call_costs_one_allocation_for_its_attempt_and_one_for_what_its_fallback_keeps() {
+    let manager = IsolationManager::<u32, u32, Error<Boom>>::new();
+    let service = tower::service_fn(|call: Invocation<u32>| std::future::ready(Ok(call.request)));
+    let value = FallbackConfig::new(Fallback::value(0));
+    let method = get();
+    for level in Level::ALL {
+        let name = level.as_str();
+        let mut handle = manager.register(name, service, level, value.clone()).unwrap();
+        let mut count = |by_name: bool| {
+            let mut call = || {
+                let mut answer = match by_name {
+                    true => manager.execute(name, &method, 1),
+                    false => handle.call(Invocation::new(method.clone(), 1)),
+                };
+                assert_eq!(poll_once(&mut answer), Poll::Ready(Ok(1)));
+            };
+            (0..3).for_each(|_| call());
+            measure(|| (0..100).for_each(|_| call())).count_total
+        };
+        let expected = if level == Level::None { 100 } else { 200 };
+        assert_eq!((count(true), count(false)), (expected, expected), "{level}");
+        manager.update_fallback(name, FallbackConfig::none()).unwrap();
+        assert_eq!((count(true), count(false)), (100, 100), "{level} without a fallback");
+    }
 }
