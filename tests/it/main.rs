@@ -36,6 +36,7 @@ mod log;
 mod loopback;
 mod observe;
 mod rate_limit;
+mod registry;
 mod retry_budget;
 mod retry_cancel;
 mod retry_config;

@@ -153,7 +153,7 @@ async fn a_strategy_may_call_the_manager_and_change_it() {
     manager.register("y", Lab::new("y"), Level::Basic, none()).unwrap();
     assert_eq!(manager.execute("x", &get(), 1).await, Ok("y:get:2".into()));
     assert_eq!(manager.level("x"), Ok(Level::Full));
-    assert_eq!(manager.fallback("x").unwrap().is_enabled(), false);
+    assert!(!manager.fallback("x").unwrap().is_enabled());
 }
 
 #[tokio::test(start_paused = true)]
