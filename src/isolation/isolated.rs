@@ -8,7 +8,7 @@ use tower::Service;
 
 use crate::{
     contract::{Invocation, ServiceName},
-    error::CarryRejection,
+    error::{CarryRejection, Reason},
     isolation::{
         entry::{Entry, GONE},
         future::ResponseFuture,
@@ -91,7 +91,7 @@ impl<Req, T, E: CarryRejection + fmt::Display> Service<Invocation<Req>> for Isol
     fn call(&mut self, call: Invocation<Req>) -> ResponseFuture<Req, T, E> {
         match self.plan() {
             Some(plan) => ResponseFuture::begin(plan, call),
-            None => self.shared.unknown(self.entry.name.as_str()),
+            None => self.shared.refuse(self.entry.name.as_str(), Reason::UnknownService),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use tower::Service;
 
 use crate::{
-    contract::{Health, Invocation, Method, ServiceName},
+    contract::{AsMethod, Health, Invocation, ServiceName},
     error::{CarryRejection, Reason, Rejection},
     isolation::{
         config::Config,
@@ -187,21 +187,23 @@ impl<Req, T, E: CarryRejection + fmt::Display> IsolationManager<Req, T, E> {
     /// Calls a method of a service. The call begins now, and goes on as the answer is polled.
     ///
     /// The answer is the service's own, or its fallback's. The error is the service's own type: a policy that turns the
-    /// call away makes it a rejection, and so does a name that is not registered, with [`Reason::UnknownService`].
-    pub fn execute(&self, service: &str, method: &Method, request: Req) -> ResponseFuture<Req, T, E> {
-        match self.shared.table.get(service) {
-            Some(plan) => ResponseFuture::begin(plan, Invocation::new(method.clone(), request)),
-            None => self.shared.unknown(service),
+    /// call away makes it a rejection, and so does a name that is not registered, with [`Reason::UnknownService`], and
+    /// one that no method can have, with [`Reason::UnknownMethod`].
+    pub fn execute(&self, service: &str, method: impl AsMethod, request: Req) -> ResponseFuture<Req, T, E> {
+        match (self.shared.table.get(service), method.as_method()) {
+            (Some(plan), Ok(method)) => ResponseFuture::begin(plan, Invocation::new(method, request)),
+            (Some(_), Err(_)) => self.shared.refuse(service, Reason::UnknownMethod),
+            (None, _) => self.shared.refuse(service, Reason::UnknownService),
         }
     }
 }
 
 impl<Req, T, E> Shared<Req, T, E> {
     #[cold]
-    pub(super) fn unknown(&self, service: &str) -> ResponseFuture<Req, T, E> {
+    pub(super) fn refuse(&self, service: &str, reason: Reason) -> ResponseFuture<Req, T, E> {
         self.meter.count(Count::Unknown);
         let policy = policy_of(service);
-        let rejection = Rejection::new(Reason::UnknownService, policy.clone());
+        let rejection = Rejection::new(reason, policy.clone());
         self.sink.tell(&policy, || Event::Rejected(&rejection));
         ResponseFuture::unknown(rejection)
     }

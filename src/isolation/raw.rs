@@ -8,8 +8,7 @@ use crate::{
     breaker, bulkhead,
     isolation::{config::Config, level::Level},
     load_shed, rate_limit, retry,
-    settings::{ConfigError, Span},
-    stack::section,
+    settings::{ConfigError, Span, section},
 };
 
 /// Every field may be missing, and then has the default of [`Config`].

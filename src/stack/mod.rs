@@ -105,4 +105,4 @@ pub use policies::Innermost;
 pub use replays::{Hook, Once, Resend};
 pub use whole::{Snapshot, Stack};
 
-pub(crate) use raw::section;
+pub(crate) use raw::Raw;
