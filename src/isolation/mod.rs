@@ -24,7 +24,9 @@
 //!   [`Reason::Unhealthy`](crate::Reason::Unhealthy), which is also the error if there is none. A degraded one is
 //!   asked.
 //! - **An unknown service** is a rejection with [`Reason::UnknownService`](crate::Reason::UnknownService), in the
-//!   callers' own error type, as every rejection of this crate: there is no second error type to match.
+//!   callers' own error type, as every rejection of this crate: there is no second error type to match. So is a name
+//!   that no method can have, with [`Reason::UnknownMethod`](crate::Reason::UnknownMethod). A method that is used often
+//!   is checked once and given as a [`Method`](crate::contract::Method).
 //!
 //! **Switching** level, fallback or health publishes a new plan for calls that begin from then on; those that run
 //! finish under the plan they began with. None is lost, made twice or sent elsewhere. Circuit, places, quota and the
@@ -39,7 +41,7 @@
 //!
 //! ```
 //! use std::io;
-//! use mainstay::{Error, contract::{AnyMethod, Health, Method}, fallback::Fallback};
+//! use mainstay::{Error, contract::{AnyMethod, Health}, fallback::Fallback};
 //! use mainstay::isolation::{FallbackConfig, IsolationManager, Level};
 //! use tower::{ServiceBuilder, service_fn};
 //!
@@ -50,15 +52,14 @@
 //! let guest = FallbackConfig::new(Fallback::value("guest".to_owned()));
 //! manager.register("users", AnyMethod(users), Level::Enhanced, guest)?;
 //!
-//! let get = Method::new("get_user")?;
-//! assert_eq!(manager.execute("users", &get, 7).await?, "user 7");
+//! assert_eq!(manager.execute("users", "get_user", 7).await?, "user 7");
 //!
 //! // Trouble is expected: more protection, for all calls from now on.
 //! assert_eq!(manager.set_level("users", Level::Full)?, Level::Enhanced);
 //!
 //! // It is there: nobody waits for a service that is known to be down.
 //! manager.update_health("users", Health::unhealthy("being restored"))?;
-//! assert_eq!(manager.execute("users", &get, 7).await?, "guest");
+//! assert_eq!(manager.execute("users", "get_user", 7).await?, "guest");
 //! assert_eq!(manager.info("users")?.fallbacks_used, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # }).unwrap();

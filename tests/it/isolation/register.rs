@@ -42,7 +42,25 @@ async fn a_name_that_is_not_registered_is_a_rejection_in_the_callers_own_error()
     assert_eq!(rejection, "no service \"users\" is registered");
     let stats = manager.stats();
     assert_eq!((stats.unknown, stats.calls, stats.in_flight, stats.services), (5, 0, 0, 0));
+    manager.register("users", Lab::new("users"), Level::Full, none()).unwrap();
+    assert_eq!(manager.execute("users", "list", 7).await, Ok("users:list:7".into()));
+    assert_eq!(manager.execute("users", String::from("list"), 7).await, Ok("users:list:7".into()));
+    for method in ["", "a\nb"] {
+        assert_eq!(reason(manager.execute("users", method, 7).await), Reason::UnknownMethod);
+    }
+    assert_eq!((manager.stats().unknown, manager.info("users").unwrap().calls), (7, 2));
+}
+
+/// An error of the service's own, in a box.
+#[tokio::test(start_paused = true)]
+async fn no_level_changes_the_type_of_an_error_or_what_is_in_it() {
     let boxed = IsolationManager::<(), (), mainstay::BoxError>::new();
+    let fails = service_fn(async |_: Invocation<()>| Err::<(), mainstay::BoxError>(Boom.into()));
+    for level in Level::ALL {
+        boxed.register(level.as_str(), fails, level, FallbackConfig::none()).unwrap();
+        let error = boxed.execute(level.as_str(), "get", ()).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<Boom>(), Some(&Boom));
+    }
     let error = boxed.execute("users", &get(), ()).await.unwrap_err();
     assert!(error.downcast_ref::<mainstay::Rejection>().is_some(), "the type of the error is the caller's");
 }
