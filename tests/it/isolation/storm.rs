@@ -88,6 +88,15 @@ impl Storm {
         self.manager.register_with(&name(service), answers, config, self.fallback(service))
     }
 
+    /// A handle of the service as it is now, which is registered again if it is not there.
+    fn anew(&self, service: u32) -> Isolated<u32, String, Error<Boom>> {
+        loop {
+            if let Ok(handle) = self.register(service).or_else(|_| self.manager.service(&name(service))) {
+                return handle;
+            }
+        }
+    }
+
     fn fallback(&self, service: u32) -> Fallbacks {
         let storm = self.clone();
         Fallbacks::new(Fallback::request(
@@ -232,6 +241,10 @@ async fn threads_call_and_flip_without_losing_or_doubling_a_call() {
             for n in (0..8_000).map(|n| n * 4 + task) {
                 up(&calls);
                 let service = n % SERVICES;
+                // Some calls of a handle that leads nowhere, and then a new one.
+                if n % 5 == 0 && !handles[service as usize].is_registered() {
+                    handles[service as usize] = storm.anew(service);
+                }
                 let answer = match n % 3 {
                     0 => storm.manager.execute(&name(service), &get(), n),
                     _ => handles[service as usize].call(Invocation::new(get(), n)),
