@@ -11,7 +11,7 @@ use std::{
 use mainstay::{
     Error, Stack, breaker, bulkhead,
     contract::{
-        AnyMethod, Capability, Contract, Endpoint, Health, HealthStatus, Method, ServiceContract, ServiceName, Version,
+        AnyMethod, Capability, Contract, Endpoint, Health, HealthStatus, ServiceContract, ServiceName, Version,
     },
     fallback::{self, Fallback},
     isolation::{FallbackConfig, IsolationManager, Level},
@@ -164,7 +164,7 @@ async fn a_service_of_the_isolation_manager_shows_the_policies_of_its_level() {
     assert!(shown()["breaker"].is_null() && !shown()["retry"].is_null());
     manager.set_level("double", Level::Full).unwrap();
     assert_eq!(shown()["breaker"]["state"], "closed");
-    assert_eq!(manager.execute("double", &Method::new("double").unwrap(), 4).await, Ok(8));
+    assert_eq!(manager.execute("double", "double", 4).await, Ok(8));
     assert!(shown()["breaker"]["totals"].to_string().contains(":1"));
     manager.unregister("double").unwrap();
     assert!(shown().is_null());

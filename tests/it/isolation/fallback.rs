@@ -26,7 +26,7 @@ fn with(lab: &Lab, fallback: Fallbacks) -> Manager {
 /// The answer to `get(1)`, and how many milliseconds it took.
 async fn timed(manager: &Manager) -> (Result, u128) {
     let began = Tick::now();
-    let answer = manager.execute("x", &get(), 1).await;
+    let answer = manager.execute("x", get(), 1).await;
     (answer, Tick::now().since(began).as_millis())
 }
 
@@ -70,7 +70,7 @@ async fn every_kind_of_strategy_answers() {
     ];
     for (n, (fallback, expected)) in (1..).zip(strategies) {
         manager.update_fallback("x", fallback).unwrap();
-        assert_eq!(manager.execute("x", &get(), 7).await, Ok(expected.to_owned()));
+        assert_eq!(manager.execute("x", get(), 7).await, Ok(expected.to_owned()));
         assert_eq!((lab.calls(), manager.info("x").unwrap().fallbacks_used), (n, u64::from(n)));
     }
     assert_eq!(other.calls(), 1);
@@ -88,7 +88,7 @@ async fn the_last_good_answer_is_kept_by_key_also_while_the_fallback_is_off() {
     let cached = manager.fallback("x").unwrap();
     manager.update_fallback("x", cached.clone().enabled(false)).unwrap();
     lab.set(Mode::Fails);
-    assert_eq!(manager.execute("x", &get(), 1).await, Err(Error::Inner(Boom)));
+    assert_eq!(manager.execute("x", get(), 1).await, Err(Error::Inner(Boom)));
     let off = manager.update_fallback("x", cached.clone()).unwrap();
     assert!(off.has_strategy_of(&cached) && !off.is_enabled());
     for (method, n) in [(&get(), 1), (&list, 1), (&get(), 2)] {
@@ -102,12 +102,12 @@ async fn disabled_means_the_original_error_untouched() {
     let lab = Lab::that("x", Mode::Fails);
     let guest = Fallbacks::new(Fallback::value("guest".to_owned()));
     let manager = with(&lab, guest.clone().enabled(false));
-    assert_eq!(manager.execute("x", &get(), 1).await, Err(Error::Inner(Boom)));
+    assert_eq!(manager.execute("x", get(), 1).await, Err(Error::Inner(Boom)));
     assert!(!manager.info("x").unwrap().fallback);
     assert!(!none().enabled(true).is_enabled(), "there is nothing to enable");
     let before = manager.update_fallback("x", guest.clone()).unwrap();
     assert!(!before.is_enabled() && before.has_strategy_of(&guest) && !before.has_strategy_of(&none()));
-    assert_eq!(manager.execute("x", &get(), 1).await, Ok("guest".into()));
+    assert_eq!(manager.execute("x", get(), 1).await, Ok("guest".into()));
     let info = manager.info("x").unwrap();
     assert_eq!((info.fallback, info.failed, info.answered, info.fallbacks_used), (true, 1, 1, 1));
     assert_eq!((info.policies.fallback.used, info.policies.fallback.not_covered), (1, 0));
@@ -129,7 +129,7 @@ async fn a_fallback_that_fails_panics_or_has_nothing_gives_the_original_error() 
         Fallbacks::new(Fallback::with(|_: &Error<Boom>| -> String { panic!("in the strategy") })),
     ] {
         manager.update_fallback("x", fallback).unwrap();
-        assert_eq!(manager.execute("x", &get(), 1).await, Err(Error::Inner(Boom)));
+        assert_eq!(manager.execute("x", get(), 1).await, Err(Error::Inner(Boom)));
     }
     let info = manager.info("x").unwrap();
     assert_eq!((info.failed, info.fallbacks_used, info.in_flight), (5, 0, 0));
@@ -167,11 +167,11 @@ async fn retry_delay_is_the_wait_before_each_retry_to_the_millisecond() {
     let config = Config::new().level(Level::Basic).retry(retry::Config::custom(|n| ms(10) * n).attempts(4));
     manager.register_with("y", lab.clone(), config, none().max_retries(2)).unwrap();
     let began = Tick::now();
-    manager.execute("y", &get(), 1).await.unwrap_err();
+    manager.execute("y", get(), 1).await.unwrap_err();
     assert_eq!(Tick::now().since(began), ms(30), "two retries with the waits of the service's settings");
     manager.update_fallback("y", none().retry_delay(ms(1))).unwrap();
     let (began, before) = (Tick::now(), lab.calls());
-    manager.execute("y", &get(), 1).await.unwrap_err();
+    manager.execute("y", get(), 1).await.unwrap_err();
     assert_eq!((Tick::now().since(began), lab.calls() - before), (ms(3), 4), "and the attempts of the settings");
 }
 
@@ -185,7 +185,7 @@ async fn the_budget_of_the_settings_holds_over_switches() {
     let tokens = async |retries: u32| {
         let before = lab.calls();
         manager.update_fallback("x", none().max_retries(retries).retry_delay(Duration::ZERO)).unwrap();
-        manager.execute("x", &get(), 1).await.unwrap_err();
+        manager.execute("x", get(), 1).await.unwrap_err();
         lab.calls() - before - 1
     };
     assert_eq!([tokens(50).await, tokens(51).await, tokens(50).await], [10, 0, 0], "no switch fills it again");
@@ -208,7 +208,7 @@ async fn timeout_says_how_long_the_service_gets_all_attempts_together() {
     assert_eq!(lab.calls() - before, 3);
     let lab = Lab::new("slow").takes(1_000);
     manager.register_with("slow", lab, once(), guest.timeout(ms(1_000))).unwrap();
-    assert_eq!(manager.execute("slow", &get(), 1).await, Ok("slow:get:1".into()), "an answer on time wins");
+    assert_eq!(manager.execute("slow", get(), 1).await, Ok("slow:get:1".into()), "an answer on time wins");
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,33 +229,33 @@ async fn circuit_breaker_says_whether_and_with_which_settings_there_is_one() {
     let config = once().level(Level::Enhanced).breaker(consecutive(3));
     manager.register_with("x", lab.clone(), config, none().circuit_breaker(false)).unwrap();
     for _ in 0..10 {
-        assert_eq!(manager.execute("x", &get(), 1).await, Err(Error::Inner(Boom)));
+        assert_eq!(manager.execute("x", get(), 1).await, Err(Error::Inner(Boom)));
     }
     assert!(manager.info("x").unwrap().policies.breaker.is_none());
     manager.update_fallback("x", none().circuit_breaker(true)).unwrap();
     for _ in 0..3 {
-        assert_eq!(manager.execute("x", &get(), 1).await, Err(Error::Inner(Boom)));
+        assert_eq!(manager.execute("x", get(), 1).await, Err(Error::Inner(Boom)));
     }
-    assert_eq!(reason(manager.execute("x", &get(), 1).await), Reason::CircuitOpen, "three, as configured");
+    assert_eq!(reason(manager.execute("x", get(), 1).await), Reason::CircuitOpen, "three, as configured");
     manager.update_fallback("x", none().circuit_breaker(false)).unwrap();
-    assert_eq!(manager.execute("x", &get(), 1).await, Err(Error::Inner(Boom)));
+    assert_eq!(manager.execute("x", get(), 1).await, Err(Error::Inner(Boom)));
     manager.update_fallback("x", none().circuit_breaker(consecutive(1))).unwrap();
-    assert_eq!(reason(manager.execute("x", &get(), 1).await), Reason::CircuitOpen, "it is the same circuit");
+    assert_eq!(reason(manager.execute("x", get(), 1).await), Reason::CircuitOpen, "it is the same circuit");
     lab.set(Mode::Answers);
     advance(ms(10_000)).await;
-    manager.execute("x", &get(), 1).await.unwrap();
+    manager.execute("x", get(), 1).await.unwrap();
     lab.set(Mode::Fails);
-    assert_eq!(manager.execute("x", &get(), 1).await, Err(Error::Inner(Boom)));
-    assert_eq!(reason(manager.execute("x", &get(), 1).await), Reason::CircuitOpen, "one, as the fallback says");
+    assert_eq!(manager.execute("x", get(), 1).await, Err(Error::Inner(Boom)));
+    assert_eq!(reason(manager.execute("x", get(), 1).await), Reason::CircuitOpen, "one, as the fallback says");
     manager.update_fallback("x", none()).unwrap();
     lab.set(Mode::Answers);
     advance(ms(10_000)).await;
-    manager.execute("x", &get(), 1).await.unwrap();
+    manager.execute("x", get(), 1).await.unwrap();
     lab.set(Mode::Fails);
     for _ in 0..3 {
-        assert_eq!(manager.execute("x", &get(), 1).await, Err(Error::Inner(Boom)), "three again");
+        assert_eq!(manager.execute("x", get(), 1).await, Err(Error::Inner(Boom)), "three again");
     }
-    assert_eq!(reason(manager.execute("x", &get(), 1).await), Reason::CircuitOpen);
+    assert_eq!(reason(manager.execute("x", get(), 1).await), Reason::CircuitOpen);
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +269,7 @@ async fn a_breaker_with_another_window_begins_anew() {
     manager.update_fallback("x", none().circuit_breaker(windowed.clone())).unwrap();
     let second = manager.breaker("x").unwrap();
     assert!(!second.is_same(&first) && second.state() == breaker::State::Closed);
-    manager.execute("x", &get(), 1).await.unwrap();
+    manager.execute("x", get(), 1).await.unwrap();
     manager.update_fallback("x", none().circuit_breaker(windowed.failure_rate(0.1))).unwrap();
     assert!(manager.breaker("x").unwrap().is_same(&second), "the same window is kept");
 }
@@ -281,8 +281,8 @@ async fn a_timed_out_attempt_counts_against_the_service() {
     let config = once().level(Level::Full).breaker(consecutive(2)).bulkhead(bulkhead::Config::new(1));
     manager.register_with("x", lab.clone(), config, none().timeout(ms(50))).unwrap();
     for _ in 0..2 {
-        assert_eq!(reason(manager.execute("x", &get(), 1).await), Reason::TimedOut);
+        assert_eq!(reason(manager.execute("x", get(), 1).await), Reason::TimedOut);
     }
-    assert_eq!(reason(manager.execute("x", &get(), 1).await), Reason::CircuitOpen);
+    assert_eq!(reason(manager.execute("x", get(), 1).await), Reason::CircuitOpen);
     assert_eq!(manager.bulkhead("x").unwrap().running(), 0);
 }

@@ -22,13 +22,13 @@ async fn calls_in_flight_finish_after_their_service_is_unregistered() {
     let gone = lab.gone();
     let config = Config::new().retry(retry::Config::custom(|_| ms(10)));
     let mut service = manager.register_with("x", lab, config, guest()).unwrap();
-    let mut by_name = task::spawn(manager.execute("x", &get(), 1));
+    let mut by_name = task::spawn(manager.execute("x", get(), 1));
     let mut by_handle = task::spawn(service.call(Invocation::new(get(), 2)));
     assert_pending!(by_name.poll());
     assert_pending!(by_handle.poll());
     manager.unregister("x").unwrap();
     assert!(!service.is_registered() && !manager.contains("x"));
-    assert_eq!(reason(manager.execute("x", &get(), 3).await), Reason::UnknownService);
+    assert_eq!(reason(manager.execute("x", get(), 3).await), Reason::UnknownService);
     assert_eq!(reason(service.ready().await.unwrap().call(Invocation::new(get(), 3)).await), Reason::UnknownService);
     assert_eq!(manager.stats().in_flight, 2);
     assert_eq!(by_name.await, Ok("guest".into()), "tried three times, then answered elsewhere");
@@ -52,7 +52,7 @@ async fn a_handle_does_not_move_on_to_a_later_service_of_the_same_name() {
         assert_eq!(reason(old.clone().call(Invocation::new(get(), 1)).await), Reason::UnknownService);
         assert_eq!(new.call(Invocation::new(get(), 1)).await, Ok("second:get:1".into()));
     }
-    assert_eq!(manager.execute("x", &get(), 2).await, Ok("second:get:2".into()));
+    assert_eq!(manager.execute("x", get(), 2).await, Ok("second:get:2".into()));
     assert_eq!(manager.info("x").unwrap().calls, 3);
     drop(manager);
     assert_eq!(new.call(Invocation::new(get(), 3)).await, Ok("second:get:3".into()), "a handle keeps the manager");
@@ -85,7 +85,7 @@ async fn a_call_that_is_dropped_at_any_point_gives_everything_back() {
     for steps in 0..60 {
         let (manager, lab, held) = long_call().await;
         let mut held = Some(held);
-        let mut call = task::spawn(manager.execute("x", &get(), 1));
+        let mut call = task::spawn(manager.execute("x", get(), 1));
         let mut answer = None;
         for step in 0..steps {
             if let Poll::Ready(ready) = call.poll() {
@@ -128,13 +128,13 @@ async fn a_panic_of_the_service_goes_to_its_caller_and_leaves_everything_right()
             let config = Config::new().level(level).bulkhead(bulkhead::Config::new(1)).breaker(consecutive(3));
             manager.register_with("x", lab.clone(), config, guest()).unwrap();
             for _ in 0..2 {
-                assert!(panics(|| poll_once(&mut manager.execute("x", &get(), 1))));
+                assert!(panics(|| poll_once(&mut manager.execute("x", get(), 1))));
             }
             let info = manager.info("x").unwrap();
             assert_eq!((info.calls, info.dropped, info.in_flight, info.fallbacks_used), (2, 2, 0, 0));
             assert_eq!((lab.running(), manager.bulkhead("x").unwrap().running()), (0, 0));
             lab.set(Mode::Answers);
-            assert_eq!(manager.execute("x", &get(), 1).await, Ok("x:get:1".into()), "{level} {mode:?}");
+            assert_eq!(manager.execute("x", get(), 1).await, Ok("x:get:1".into()), "{level} {mode:?}");
         }
     }
 }
@@ -147,11 +147,11 @@ async fn a_strategy_may_call_the_manager_and_change_it() {
         inside.set_level("x", Level::Full).unwrap();
         inside.update_fallback("x", none()).unwrap();
         let inside = inside.clone();
-        async move { inside.execute("y", &get(), 2).await }
+        async move { inside.execute("y", get(), 2).await }
     }));
     manager.register("x", Lab::that("x", Mode::Fails), Level::Basic, fallback.max_retries(0)).unwrap();
     manager.register("y", Lab::new("y"), Level::Basic, none()).unwrap();
-    assert_eq!(manager.execute("x", &get(), 1).await, Ok("y:get:2".into()));
+    assert_eq!(manager.execute("x", get(), 1).await, Ok("y:get:2".into()));
     assert_eq!(manager.level("x"), Ok(Level::Full));
     assert!(!manager.fallback("x").unwrap().is_enabled());
 }

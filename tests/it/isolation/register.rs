@@ -15,13 +15,13 @@ async fn a_service_is_called_by_name_at_every_level_and_is_a_tower_service() {
     let manager = Manager::new();
     for level in Level::ALL {
         let mut service = manager.register(level.as_str(), Lab::new(level.as_str()), level, none()).unwrap();
-        assert_eq!(manager.execute(level.as_str(), &get(), 7).await, Ok(format!("{level}:get:7")));
+        assert_eq!(manager.execute(level.as_str(), get(), 7).await, Ok(format!("{level}:get:7")));
         let call = Invocation::of("list", 8).unwrap();
         assert_eq!(service.ready().await.unwrap().call(call).await, Ok(format!("{level}:list:8")));
         assert_eq!(service.name().as_str(), level.as_str());
     }
     manager.register("plain", plain(), Level::Full, none()).unwrap();
-    assert_eq!(manager.execute("plain", &get(), 7).await, Ok("plain:7".into()));
+    assert_eq!(manager.execute("plain", get(), 7).await, Ok("plain:7".into()));
     let again = manager.clone().service("full").unwrap();
     assert_eq!(again.oneshot(Invocation::new(get(), 9)).await, Ok("full:get:9".into()));
     let names: Vec<_> = manager.list().into_iter().map(|info| info.service.to_string()).collect();
@@ -33,12 +33,12 @@ async fn a_service_is_called_by_name_at_every_level_and_is_a_tower_service() {
 async fn a_name_that_is_not_registered_is_a_rejection_in_the_callers_own_error() {
     let manager = Manager::new();
     for (name, policy) in [("users", "users"), ("no such", "no_such-"), ("", "not-a-service-name"), ("a\nb", "not-a")] {
-        let error = manager.execute(name, &get(), 7).await.unwrap_err();
+        let error = manager.execute(name, get(), 7).await.unwrap_err();
         let Error::Rejected(rejection) = error else { panic!("no rejection") };
         assert_eq!(rejection.reason(), Reason::UnknownService);
         assert!(rejection.policy().starts_with(policy), "{}", rejection.policy());
     }
-    let rejection = manager.execute("users", &get(), 7).await.unwrap_err().to_string();
+    let rejection = manager.execute("users", get(), 7).await.unwrap_err().to_string();
     assert_eq!(rejection, "no service \"users\" is registered");
     let stats = manager.stats();
     assert_eq!((stats.unknown, stats.calls, stats.in_flight, stats.services), (5, 0, 0, 0));
@@ -61,7 +61,7 @@ async fn no_level_changes_the_type_of_an_error_or_what_is_in_it() {
         let error = boxed.execute(level.as_str(), "get", ()).await.unwrap_err();
         assert_eq!(error.downcast_ref::<Boom>(), Some(&Boom));
     }
-    let error = boxed.execute("users", &get(), ()).await.unwrap_err();
+    let error = boxed.execute("users", get(), ()).await.unwrap_err();
     assert!(error.downcast_ref::<mainstay::Rejection>().is_some(), "the type of the error is the caller's");
 }
 
@@ -95,7 +95,7 @@ async fn a_second_service_of_one_name_is_refused_and_the_first_stays() {
     assert_eq!(error.to_string(), "a service \"users\" is registered already");
     assert!(matches!(error, IsolationError::Duplicate { service } if service == "users"));
     assert_eq!(gone.load(SeqCst), 1, "nothing keeps what was refused");
-    assert_eq!(manager.execute("users", &get(), 1).await, Ok("first:get:1".into()));
+    assert_eq!(manager.execute("users", get(), 1).await, Ok("first:get:1".into()));
     assert_eq!(manager.level("users"), Ok(Level::Basic));
 }
 
@@ -183,8 +183,8 @@ async fn requests_that_cannot_be_cloned_are_sent_once() {
         async move { if call.request.0 == 0 { Ok(0) } else { Err(Error::Inner(Boom)) } }
     });
     manager.register_once("users", fails, Config::new(), FallbackConfig::new(Fallback::value(9))).unwrap();
-    assert_eq!(manager.execute("users", &get(), Unique(0)).await, Ok(0));
-    assert_eq!(manager.execute("users", &get(), Unique(1)).await, Ok(9));
+    assert_eq!(manager.execute("users", get(), Unique(0)).await, Ok(0));
+    assert_eq!(manager.execute("users", get(), Unique(1)).await, Ok(9));
     assert_eq!(calls.load(SeqCst), 2);
 }
 
@@ -197,7 +197,7 @@ fn the_types_can_be_sent_and_shared_and_say_who_they_are() {
     sent_and_shared(&manager);
     sent_and_shared(&service);
     sent_and_shared(&none());
-    let answer = manager.execute("users", &get(), 1);
+    let answer = manager.execute("users", get(), 1);
     sent(&answer);
     assert_eq!(format!("{manager:?}"), "IsolationManager { services: 1, .. }");
     assert_eq!(format!("{service:?}"), "Isolated { service: \"users\", .. }");

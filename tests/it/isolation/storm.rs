@@ -184,7 +184,7 @@ async fn every_call_is_answered_once_by_the_right_one_while_everything_flips() {
                 let mut handle = handle;
                 let answer = match by_handle {
                     true => handle.call(Invocation::new(get(), n)),
-                    false => own.manager.execute(&name(n % SERVICES), &get(), n),
+                    false => own.manager.execute(&name(n % SERVICES), get(), n),
                 };
                 if n % 5 != 0 {
                     return own.saw(n, answer.await);
@@ -246,7 +246,7 @@ async fn threads_call_and_flip_without_losing_or_doubling_a_call() {
                     handles[service as usize] = storm.anew(service);
                 }
                 let answer = match n % 3 {
-                    0 => storm.manager.execute(&name(service), &get(), n),
+                    0 => storm.manager.execute(&name(service), get(), n),
                     _ => handles[service as usize].call(Invocation::new(get(), n)),
                 };
                 match n % 11 {

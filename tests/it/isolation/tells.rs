@@ -27,9 +27,9 @@ async fn stats_count_services_and_calls_also_of_those_that_are_gone() {
     manager.update_health("c", HealthStatus::Degraded).unwrap();
     manager.update_health("d", Health::unhealthy("down")).unwrap();
     for name in ["a", "b", "b", "c", "d", "e"] {
-        let _ = manager.execute(name, &get(), 1).await;
+        let _ = manager.execute(name, get(), 1).await;
     }
-    let running = manager.execute("a", &get(), 1);
+    let running = manager.execute("a", get(), 1);
     let json = serde_json::to_value(manager.stats()).unwrap();
     let expected = serde_json::json!({
         "services": 4,
@@ -54,7 +54,7 @@ async fn info_and_list_are_plain_json() {
     for name in ["b", "a"] {
         manager.register(name, Lab::new(name), Level::Enhanced, none()).unwrap();
     }
-    manager.execute("a", &get(), 1).await.unwrap();
+    manager.execute("a", get(), 1).await.unwrap();
     let json = serde_json::to_value(manager.list()).unwrap();
     assert_eq!((&json[0]["service"], &json[1]["service"]), (&"a".into(), &"b".into()));
     assert_eq!(
@@ -91,7 +91,7 @@ async fn observers_hear_of_all_services_those_that_come_later_too() {
     let take = || std::mem::take(&mut *heard.lock().unwrap()).join(", ");
     manager.register_with("later", lab, config, guest.clone()).unwrap();
     for name in ["before", "later"] {
-        manager.execute(name, &get(), 1).await.unwrap();
+        manager.execute(name, get(), 1).await.unwrap();
         let told = "retry, NAME retry, NAME open, NAME other, NAME fallback".replace("NAME", name);
         assert_eq!(take(), format!("{name} {told}"));
     }
@@ -99,12 +99,12 @@ async fn observers_hear_of_all_services_those_that_come_later_too() {
     manager.update_fallback("later", guest.max_retries(1)).unwrap();
     manager.breaker("later").unwrap().reset();
     take();
-    manager.execute("later", &get(), 1).await.unwrap();
+    manager.execute("later", get(), 1).await.unwrap();
     assert!(take().starts_with("later retry, "));
     manager.update_health("later", Health::unhealthy("down")).unwrap();
-    manager.execute("later", &get(), 1).await.unwrap();
+    manager.execute("later", get(), 1).await.unwrap();
     assert_eq!(take(), "later unhealthy, later fallback");
-    assert_eq!(reason(manager.execute("nobody", &get(), 1).await), Reason::UnknownService);
+    assert_eq!(reason(manager.execute("nobody", get(), 1).await), Reason::UnknownService);
     assert_eq!(take(), "nobody unknown_service");
 }
 
