@@ -26,6 +26,7 @@ mod hosts;
 mod http;
 #[cfg(feature = "http")]
 mod http_stream;
+mod isolation;
 mod keyed;
 #[cfg(feature = "http")]
 mod keyed_http;
@@ -36,6 +37,7 @@ mod log;
 mod loopback;
 mod observe;
 mod rate_limit;
+mod registry;
 mod retry_budget;
 mod retry_cancel;
 mod retry_config;
