@@ -9,7 +9,7 @@ use crate::{
     observe::CircuitState,
     settings::ConfigError,
     sync::atomic::Ordering::Acquire,
-    time::Moment,
+    time::{Moment, Tick},
 };
 
 impl Handle {
@@ -29,6 +29,12 @@ impl Handle {
             CircuitState::Open if now.tick().as_nanos() >= self.core.reopen_at.load(Acquire) => CircuitState::HalfOpen,
             state => state,
         }
+    }
+
+    /// Until when a call would be turned away, as far as can be known now; none when it would be let in.
+    #[inline]
+    pub(crate) fn shut_until(&self, now: &mut Moment) -> Option<Tick> {
+        if self.core.word().passes() { None } else { self.core.shut_until(now) }
     }
 
     /// Whether there may be something that counts against the service: in the window, or as a row of failures.

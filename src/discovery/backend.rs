@@ -18,11 +18,8 @@ pub trait Discovery: Send + Sync + 'static {
     ///
     /// [`Duplicate`](DiscoveryError::Duplicate) when a lease for the same id runs, [`Invalid`](DiscoveryError::Invalid)
     /// for a `ttl` under 1 ms or over a year, and what the backend fails with.
-    fn register(
-        &self,
-        instance: Instance,
-        ttl: Duration,
-    ) -> impl Future<Output = Result<Lease, DiscoveryError>> + Send;
+    fn register(&self, instance: Instance, ttl: Duration)
+    -> impl Future<Output = Result<Lease, DiscoveryError>> + Send;
 
     /// Renews a lease.
     ///

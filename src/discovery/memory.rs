@@ -247,11 +247,7 @@ impl InMemory {
     }
 
     /// Does something under a lease that runs.
-    fn with_lease(
-        &self,
-        lease: &Lease,
-        run: impl FnOnce(&mut State, Tick) -> bool,
-    ) -> Result<(), DiscoveryError> {
+    fn with_lease(&self, lease: &Lease, run: impl FnOnce(&mut State, Tick) -> bool) -> Result<(), DiscoveryError> {
         let now = Tick::now();
         let done = self.known(lease.service()).is_some_and(|topic| topic.with(now, |state| run(state, now)));
         done.then_some(()).ok_or_else(|| DiscoveryError::lease_lost(lease))

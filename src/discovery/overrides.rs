@@ -75,7 +75,6 @@ impl Overrides {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use HealthStatus::{Degraded, Healthy, Unhealthy};

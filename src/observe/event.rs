@@ -174,6 +174,64 @@ impl<'a> Retry<'a> {
     }
 }
 
+/// Why an instance was ejected.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EjectionCause {
+    /// Too many failures in a row.
+    ConsecutiveFailures,
+    /// Its success rate was far below that of the others.
+    SuccessRate,
+    /// Its failure rate reached the threshold.
+    FailureRate,
+    /// Somebody asked for it.
+    Manual,
+}
+
+impl EjectionCause {
+    /// The cause in `snake_case`, for logs, labels and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConsecutiveFailures => "consecutive_failures",
+            Self::SuccessRate => "success_rate",
+            Self::FailureRate => "failure_rate",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+impl fmt::Display for EjectionCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// An instance does worse than the others and gets no calls for a while.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct Ejection<'a> {
+    /// The balancer.
+    pub policy: &'a str,
+    /// The instance.
+    pub instance: &'a str,
+    /// Why.
+    pub cause: EjectionCause,
+    /// Which ejection of this instance it is, less those that were forgiven: 1 is the first.
+    pub ejections: u32,
+    /// How long it lasts; none until somebody says otherwise.
+    pub ejected_for: Option<Duration>,
+    /// Whether it was ejected; if not, the balancer only tells whom it would eject.
+    pub enforced: bool,
+}
+
+impl<'a> Ejection<'a> {
+    pub(crate) const fn new(policy: &'a str, instance: &'a str, cause: EjectionCause, ejections: u32) -> Self {
+        Self { policy, instance, cause, ejections, ejected_for: None, enforced: true }
+    }
+}
+
 /// Something rare that happened to a policy.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
@@ -232,6 +290,26 @@ pub enum Event<'a> {
         /// The fallback's own error, which goes to nobody else.
         second: fmt::Arguments<'a>,
     },
+    /// An instance was ejected, or would have been.
+    Ejected(Ejection<'a>),
+    /// An ejected instance gets calls again.
+    Readmitted {
+        /// The balancer.
+        policy: &'a str,
+        /// The instance.
+        instance: &'a str,
+    },
+    /// So few instances are usable that all are used, or no longer so.
+    Panic {
+        /// The balancer.
+        policy: &'a str,
+        /// Whether it panics from now on.
+        panics: bool,
+        /// Instances that are neither unhealthy nor ejected.
+        usable: usize,
+        /// Instances that take calls.
+        instances: usize,
+    },
 }
 
 impl Event<'_> {
@@ -244,6 +322,8 @@ impl Event<'_> {
             Self::Hedged { policy, .. } | Self::Fallback { policy, .. } | Self::FallbackFailed { policy, .. } => policy,
             Self::Retry(retry) => retry.policy,
             Self::Rejected(rejection) => rejection.policy(),
+            Self::Ejected(ejection) => ejection.policy,
+            Self::Readmitted { policy, .. } | Self::Panic { policy, .. } => policy,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Observation costs nothing when nobody looks. Counts and latencies are kept anyway, on cache lines of the thread that
 //! counts, and are added up when a [`Snapshot`] is asked for. [Observers](Observer) hear only of rare things: a
-//! transition, a rejection, a late result, a retry, another copy of a call, a fallback.
+//! transition, a rejection, a late result, a retry, another copy of a call, a fallback, an ejection.
 //!
 //! Observers run on the thread on which the thing happened, after every lock is released, so they may call back into
 //! the policy. One that panics is told nothing more; the policy's state and the call's own result are not touched.
@@ -26,7 +26,7 @@ mod meter;
 mod sink;
 mod snapshot;
 
-pub use event::{Cause, CircuitState, Event, GiveUp, Retry, Transition};
+pub use event::{Cause, CircuitState, Ejection, EjectionCause, Event, GiveUp, Retry, Transition};
 pub use histogram::Latency;
 pub use meter::Totals;
 pub use sink::Observer;

@@ -16,8 +16,7 @@ pub(super) struct Standing {
 
 impl Standing {
     pub(super) fn new(config: &Config) -> Self {
-        let health =
-            if config.start_healthy { Health::healthy() } else { Health::unhealthy("it was not checked yet") };
+        let health = if config.start_healthy { Health::healthy() } else { Health::unhealthy("it was not checked yet") };
         Self { health, against: 0, checked: false }
     }
 
@@ -72,11 +71,14 @@ mod tests {
             Unhealthy => '-',
         };
         let step = |check| {
-            let (before, status) = (standing.status(), match check {
-                '+' => Healthy,
-                '~' => Degraded,
-                _ => Unhealthy,
-            });
+            let (before, status) = (
+                standing.status(),
+                match check {
+                    '+' => Healthy,
+                    '~' => Degraded,
+                    _ => Unhealthy,
+                },
+            );
             let changed = standing.record(status.into(), config);
             assert_eq!(changed, (standing.status() != before).then_some(before));
             letter(standing.status())

@@ -1,0 +1,232 @@
+//! The changing set behind its lock. Calls come here only after something has changed, or when they find nobody.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    balance::{
+        config::Config,
+        hub::Hub,
+        member::{Entry, Member, Vitals},
+        notice::Notice,
+        set::Set,
+    },
+    breaker,
+    contract::{Instance, InstanceId},
+    error::{Reason, Rejection},
+    name::Name,
+    observe::Event,
+    settings::ConfigError,
+    sync::atomic::Ordering::{Acquire, Relaxed, Release},
+    time::{Moment, Tick},
+};
+
+pub(super) struct Core<S> {
+    pub(super) hub: Arc<Hub>,
+    state: Mutex<State<S>>,
+    me: Weak<Self>,
+}
+
+pub(super) struct State<S> {
+    pub(super) config: Config,
+    // In the order of their ids, so that a set looks the same however it came to be.
+    pub(super) members: BTreeMap<InstanceId, Entry<S>>,
+    set: Arc<Set<S>>,
+    pub(super) last_sweep: Tick,
+    next_serial: u64,
+    changed: bool,
+    pub(super) notices: Vec<Notice>,
+    // Services, and with them the user's code, are dropped after the lock.
+    garbage: Vec<Garbage<S>>,
+}
+
+#[allow(dead_code, reason = "kept to be dropped")]
+enum Garbage<S> {
+    Set(Arc<Set<S>>),
+    Member(Entry<S>),
+    Service(S),
+}
+
+impl<S> State<S> {
+    /// The set is made anew when it is next needed, so that a thousand changes make one.
+    pub(super) fn change(&mut self) {
+        self.changed = true;
+    }
+
+    /// Once the last has started, nobody asks any more.
+    pub(super) fn end_slow_start(&mut self, now: Tick) {
+        if self.set.slow.is_some_and(|(_, last)| last <= now) {
+            self.change();
+        }
+    }
+}
+
+impl<S> Core<S> {
+    pub(super) fn new(name: Name, config: Config) -> Arc<Self> {
+        let now = Tick::now();
+        let hub = Arc::new(Hub::new(name, &config));
+        let core = Arc::new_cyclic(|me| Self {
+            hub,
+            state: Mutex::new(State {
+                config,
+                members: BTreeMap::new(),
+                set: Set::empty(),
+                last_sweep: now,
+                next_serial: 0,
+                changed: true,
+                notices: Vec::new(),
+                garbage: Vec::new(),
+            }),
+            me: Weak::clone(me),
+        });
+        core.locked(|_| ());
+        core
+    }
+
+    /// Looks at the set, or changes it, and tells afterwards what came of it.
+    pub(super) fn locked<R>(&self, change: impl FnOnce(&mut State<S>) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = change(&mut state);
+        let changed = std::mem::take(&mut state.changed);
+        if changed {
+            self.hub.version.fetch_add(1, Release);
+        }
+        let (notices, _garbage) = (std::mem::take(&mut state.notices), std::mem::take(&mut state.garbage));
+        drop(state);
+        if changed {
+            self.hub.waiters.wake_all();
+        }
+        notices.iter().for_each(|notice| notice.publish(&self.hub));
+        result
+    }
+
+    /// The set as it is now.
+    pub(super) fn current(&self, now: &mut Moment) -> Arc<Set<S>> {
+        self.locked(|state| {
+            // Under the lock, under which it changes.
+            let version = self.hub.version.load(Acquire);
+            if state.set.version != version {
+                self.rebuild(state, version, now.tick());
+            }
+            Arc::clone(&state.set)
+        })
+    }
+
+    /// Makes the set anew from what is known of the members.
+    fn rebuild(&self, state: &mut State<S>, version: u64, now: Tick) {
+        let set = Set::new(version, state.members.values(), &state.config, now);
+        if set.tier.panics != state.set.tier.panics {
+            state.notices.push(Notice::Panic(set.tier));
+            self.hub.panics.store(set.tier.panics, Relaxed);
+        }
+        let before = std::mem::replace(&mut state.set, Arc::new(set));
+        state.garbage.push(Garbage::Set(before));
+        self.arm(state);
+    }
+
+    /// Sets the time at which a call looks at the clock for more than itself.
+    pub(super) fn arm(&self, state: &State<S>) {
+        let outs = state.members.values().filter_map(|entry| entry.member.vitals.ejected_until());
+        let sweep = state.config.outlier.sweeps().then(|| state.next_sweep());
+        let slow = state.set.slow.map(|(_, last)| last);
+        let due = outs.chain(sweep).chain(slow).min().unwrap_or(Tick::NEVER);
+        self.hub.due.store(due.as_nanos(), Release);
+    }
+
+    /// A new member in the place of whoever had its id.
+    pub(super) fn put(&self, state: &mut State<S>, instance: Arc<Instance>, service: S, now: Tick) {
+        let (id, config) = (instance.id().clone(), &state.config);
+        let breaker = config.breaker.as_ref().map(|config| {
+            let name = self.hub.name_of(&id);
+            breaker::Handle::of_checked(name, config.clone())
+        });
+        let member = Arc::new(Member {
+            vitals: Vitals::new(config.initial_latency, now),
+            breaker,
+            service,
+            id: id.clone(),
+            serial: state.next_serial,
+            hub: Arc::clone(&self.hub),
+            core: Weak::clone(&self.me),
+        });
+        state.next_serial += 1;
+        let before = state.members.insert(id, Entry { instance, member });
+        state.garbage.extend(before.map(Garbage::Member));
+        state.change();
+    }
+
+    /// What is said of a member anew; whether there is one. It keeps its service and all that is known of it.
+    pub(super) fn restate(state: &mut State<S>, instance: &Arc<Instance>) -> bool {
+        let Some(entry) = state.members.get_mut(instance.id()) else { return false };
+        let same = entry.instance.says_the_same(instance);
+        // Also when it says the same: it was seen later.
+        entry.instance = Arc::clone(instance);
+        if !same {
+            state.change();
+        }
+        true
+    }
+
+    pub(super) fn take_out(state: &mut State<S>, id: &InstanceId) -> bool {
+        let Some(entry) = state.members.remove(id) else { return false };
+        state.garbage.push(Garbage::Member(entry));
+        state.change();
+        true
+    }
+
+    /// A service that was made for a member which came in another way meanwhile.
+    pub(super) fn discard(state: &mut State<S>, service: S) {
+        state.garbage.push(Garbage::Service(service));
+    }
+
+    /// Takes over settings, or none of them.
+    pub(super) fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
+        // The old predicate of a breaker is the user's code, and its end too: not under the lock.
+        let (breakers, before) = self.locked(|state| {
+            if config.breaker.is_some() != state.config.breaker.is_some() {
+                let value = if config.breaker.is_some() { "on" } else { "off" };
+                return Err(ConfigError::new("breaker", value, "members keep what they were made with"));
+            }
+            let breakers = || state.members.values().filter_map(|entry| entry.member.breaker.clone());
+            if let Some(settings) = &config.breaker {
+                let accepts = |breaker: breaker::Handle| breaker.accepts(settings);
+                breakers().try_for_each(accepts).map_err(|error| error.within("breaker"))?;
+            }
+            self.hub.set(&config);
+            let breakers: Vec<breaker::Handle> = breakers().collect();
+            state.change();
+            Ok((breakers, std::mem::replace(&mut state.config, config)))
+        })?;
+        let settings = self.locked(|state| state.config.breaker.clone());
+        for breaker in breakers {
+            settings.iter().try_for_each(|settings| breaker.reconfigure(settings.clone()))?;
+        }
+        drop(before);
+        Ok(())
+    }
+
+    /// There is nobody to call: a rejection with the time at which an ejection or an open circuit is over.
+    #[cold]
+    pub(super) fn nobody(&self, now: &mut Moment) -> Rejection {
+        let mut back = Tick::NEVER;
+        self.locked(|state| {
+            for entry in state.members.values().filter(|entry| entry.standing().takes_calls) {
+                let ejected = entry.member.vitals.ejected_until();
+                let shut = entry.member.shut_until(now);
+                back = back.min(ejected.into_iter().chain(shut).max().unwrap_or(Tick::NEVER));
+            }
+        });
+        self.hub.counts.no_instance.fetch_add(1, Relaxed);
+        let rejection = Rejection::new(Reason::NoInstance, self.hub.name.clone());
+        let rejection = match back {
+            Tick::NEVER => rejection,
+            back => rejection.with_retry_nanos(back.nanos_since(now.tick())),
+        };
+        self.hub.sink.tell(&self.hub.name, || Event::Rejected(&rejection));
+        rejection
+    }
+}

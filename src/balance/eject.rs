@@ -1,0 +1,152 @@
+//! Ejections and readmissions: by the rules, by the clock and by hand.
+//!
+//! There is no task. A call that finds that something is due does it, and one of them only.
+
+use crate::{
+    balance::{
+        core::{Core, State},
+        hub::Hub,
+        member::{Entry, Member},
+        notice::Notice,
+        outlier::{Period, may_eject, next_sweep},
+        outlier_config::Mode,
+        tier::Tier,
+    },
+    contract::{HealthStatus, InstanceId},
+    observe::EjectionCause,
+    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed},
+    time::{Moment, Tick, random},
+};
+
+impl<S> State<S> {
+    pub(super) fn next_sweep(&self) -> Tick {
+        next_sweep(self.last_sweep, self.config.outlier.interval)
+    }
+
+    fn tier(&self) -> Tier {
+        Tier::of(self.members.values().map(Entry::standing), self.config.panic_threshold)
+    }
+
+    /// Ejects outliers, as many of them as may be.
+    fn eject(&mut self, outliers: &[(Entry<S>, EjectionCause)], hub: &Hub, now: Tick) {
+        let (mut tier, outlier) = (self.tier(), self.config.outlier);
+        for (Entry { instance, member }, cause) in outliers {
+            let (vitals, id, cause) = (&member.vitals, instance.id().clone(), *cause);
+            let ejections = vitals.ejections() + 1;
+            if outlier.mode == Mode::Shadow {
+                self.notices.push(Notice::Ejected { id, cause, ejections, ejected_for: None, enforced: false });
+                continue;
+            }
+            let usable = instance.health().status() != HealthStatus::Unhealthy;
+            let one_stays = tier.usable > usize::from(usable);
+            if !one_stays || !may_eject(tier.taking, tier.ejected, outlier.max_ejected) {
+                hub.counts.held_back.fetch_add(1, Relaxed);
+                continue;
+            }
+            let ejections = vitals.count_ejection();
+            let time = outlier.terms().time(ejections, random());
+            vitals.eject(now + time);
+            tier.ejected += 1;
+            tier.usable -= usize::from(usable);
+            self.notices.push(Notice::Ejected { id, cause, ejections, ejected_for: Some(time), enforced: true });
+            self.change();
+        }
+    }
+
+    fn readmit_due(&mut self, now: Tick) {
+        let due = |entry: &&Entry<S>| entry.member.vitals.ejected_until().is_some_and(|until| until <= now);
+        let back: Vec<InstanceId> = self.members.values().filter(due).map(|entry| entry.member.id.clone()).collect();
+        for id in back {
+            if self.members.get(&id).is_some_and(|entry| entry.member.vitals.end_ejection(now)) {
+                self.notices.push(Notice::Readmitted(id));
+            }
+            self.change();
+        }
+    }
+
+    /// Compares all that are not ejected, and lets those that did well be forgiven.
+    fn sweep(&mut self, hub: &Hub, now: Tick) {
+        self.last_sweep = now;
+        let judged: Vec<Entry<S>> =
+            self.members.values().filter(|entry| entry.member.vitals.ejected_until().is_none()).cloned().collect();
+        let periods: Vec<Period> = judged.iter().map(|entry| entry.member.vitals.take_period()).collect();
+        let outliers: Vec<(Entry<S>, EjectionCause)> = self
+            .config
+            .outlier
+            .rules()
+            .outliers(&periods)
+            .into_iter()
+            .map(|(at, cause)| (judged[at].clone(), cause))
+            .filter(|(entry, _)| entry.standing().takes_calls)
+            .collect();
+        self.eject(&outliers, hub, now);
+        let fine = judged.iter().filter(|entry| entry.member.vitals.ejected_until().is_none());
+        fine.for_each(|entry| entry.member.vitals.forgive());
+    }
+}
+
+impl<S> Core<S> {
+    /// Does what is due by the clock. Cheap when nothing is.
+    #[inline]
+    pub(super) fn look_at_clock(&self, now: &mut Moment) {
+        let due = self.hub.due.load(Relaxed);
+        if due != Tick::NEVER.as_nanos() && now.tick().as_nanos() >= due {
+            self.do_what_is_due(due, now);
+        }
+    }
+
+    #[cold]
+    fn do_what_is_due(&self, due: u64, now: &mut Moment) {
+        // One call does it; the others go on with the set they have.
+        if self.hub.due.compare_exchange(due, Tick::NEVER.as_nanos(), AcqRel, Acquire).is_err() {
+            return;
+        }
+        let now = now.tick();
+        self.locked(|state| {
+            state.readmit_due(now);
+            if state.config.outlier.sweeps() && state.next_sweep() <= now {
+                state.sweep(&self.hub, now);
+            }
+            state.end_slow_start(now);
+            self.arm(state);
+        });
+    }
+
+    /// A member has failed too often in a row.
+    pub(super) fn eject_outlier(&self, member: &Member<S>, cause: EjectionCause, now: Tick) {
+        self.locked(|state| {
+            let entry = state.members.get(&member.id).filter(|entry| entry.member.serial == member.serial).cloned();
+            // One that is ejected already is not ejected twice, and one that was removed is none of ours.
+            let in_place = |entry: &Entry<S>| entry.member.vitals.ejected_until().is_none();
+            if let Some(entry) = entry.filter(|entry| in_place(entry) && entry.standing().takes_calls) {
+                state.eject(&[(entry, cause)], &self.hub, now);
+            }
+        });
+    }
+
+    pub(super) fn eject_by_hand(&self, id: &InstanceId) -> bool {
+        self.locked(|state| {
+            let Some(entry) = state.members.get(id).cloned() else { return false };
+            if !entry.member.vitals.eject_by_hand() {
+                return false;
+            }
+            let (cause, ejections) = (EjectionCause::Manual, entry.member.vitals.ejections());
+            let id = id.clone();
+            state.notices.push(Notice::Ejected { id, cause, ejections, ejected_for: None, enforced: true });
+            state.change();
+            true
+        })
+    }
+
+    pub(super) fn readmit(&self, id: &InstanceId) -> bool {
+        let now = Tick::now();
+        self.locked(|state| {
+            let readmitted = state.members.get(id).is_some_and(|entry| entry.member.vitals.readmit(now));
+            if readmitted {
+                state.notices.push(Notice::Readmitted(id.clone()));
+                state.change();
+            }
+            readmitted
+        })
+    }
+}

@@ -1,0 +1,240 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::{
+    admission::{Admitted, verdict},
+    balance::{
+        member::Tracked,
+        pick::{Pick, Picker, Tried},
+        service::{Parts, View, Waiter},
+        steer::Steer,
+    },
+    error::{CarryRejection, Rejection},
+    outcome::Classify,
+    sync::atomic::Ordering::Relaxed,
+    time::Moment,
+    waiters::Place,
+};
+
+/// So many members are waited for at a time. Two would do where one is stuck; a third where they went together.
+const TOGETHER: usize = 3;
+
+pin_project! {
+    /// The answer of a [`Balance`](crate::balance::Balance): an instance's, or a rejection when there is none.
+    ///
+    /// It is `Unpin` when the services' futures are. Dropping it gives back what the call holds.
+    ///
+    /// # Panics
+    ///
+    /// Polling it again after it has answered may panic.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S: Service<Req>, Req, K: Picker, T, C> {
+        #[pin]
+        state: State<S, Req, K::Plan>,
+        parts: Arc<Parts<S, K, T, C>>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S: Service<Req>, Req, P> {
+        Rejected { rejection: Option<Rejection> },
+        Waiting { first: Option<Waiter<S>>, request: Option<(Req, Tried)>, more: Option<Box<More<S, S::Error, P>>> },
+        Called { #[pin] future: S::Future, admitted: Admitted<Tracked<S>> },
+    }
+}
+
+/// A call whose first member was not ready at once.
+struct More<S, E, P> {
+    view: Arc<View<S, P>>,
+    waiting: Vec<Waiter<S>>,
+    // How the last that could not become ready failed.
+    failed: Option<E>,
+    // Told of members that come, as long as more may be waited for.
+    place: Place,
+}
+
+impl<S: Service<Req>, Req, K: Picker, T, C> ResponseFuture<S, Req, K, T, C> {
+    #[inline]
+    pub(super) fn waiting(parts: Arc<Parts<S, K, T, C>>, first: Waiter<S>, request: (Req, Tried)) -> Self {
+        Self { state: State::Waiting { first: Some(first), request: Some(request), more: None }, parts }
+    }
+
+    #[cold]
+    pub(super) fn rejected(rejection: Rejection, parts: Arc<Parts<S, K, T, C>>) -> Self {
+        Self { state: State::Rejected { rejection: Some(rejection) }, parts }
+    }
+}
+
+impl<S, Req, K, T, C> Future for ResponseFuture<S, Req, K, T, C>
+where
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection,
+    K: Pick<Req>,
+    T: Steer<Req>,
+    C: Classify<S::Response, S::Error>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProjection::Called { future, admitted } => {
+                    let result = ready!(admitted.guard(|| future.poll(cx)));
+                    admitted.settle(verdict(this.parts.classify(), result.as_ref()));
+                    return Poll::Ready(result);
+                }
+                StateProjection::Waiting { first, request, more } => {
+                    let ready = ready!(poll_ready(this.parts, (first, more), request, cx))?;
+                    let (request, _) = request.take().expect("a request is handed over once");
+                    let (future, admitted) = ready.call(this.parts.steer(), request);
+                    this.state.set(State::Called { future, admitted });
+                }
+                StateProjection::Rejected { rejection } => {
+                    let rejection = rejection.take().expect("polled again after it answered with a rejection");
+                    return Poll::Ready(Err(S::Error::from_rejection(rejection)));
+                }
+            }
+        }
+    }
+}
+
+type Pending<'a, S, E, P> = (&'a mut Option<Waiter<S>>, &'a mut Option<Box<More<S, E, P>>>);
+
+/// The member that gets the request.
+#[inline]
+fn poll_ready<S, Req, K, T, C>(
+    parts: &Parts<S, K, T, C>,
+    (first, more): Pending<'_, S, S::Error, K::Plan>,
+    request: &mut Option<(Req, Tried)>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Waiter<S>, S::Error>>
+where
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection,
+    K: Pick<Req>,
+    T: Steer<Req>,
+{
+    let mut failed = None;
+    if let Some(waiter) = first {
+        match waiter.poll_ready(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(first.take().expect("it was just polled"))),
+            Poll::Ready(Err(error)) => failed = Some(error),
+            Poll::Pending => {}
+        }
+    }
+    let (request, tried) = request.as_mut().expect("a call that waits has its request");
+    let more = more.get_or_insert_with(|| Box::new(More::new(parts.view(&mut Moment::new()))));
+    if let Some(waiter) = first.take() {
+        tried.add(waiter.serial);
+        more.begin(waiter, failed);
+    }
+    more.poll(parts, (request, tried), cx)
+}
+
+impl<S, E, P> More<S, E, P> {
+    fn new(view: Arc<View<S, P>>) -> Self {
+        Self { view, waiting: Vec::with_capacity(TOGETHER), failed: None, place: Place::default() }
+    }
+
+    fn begin(&mut self, waiter: Waiter<S>, failed: Option<E>)
+    where
+        E: CarryRejection,
+    {
+        match failed {
+            Some(error) => {
+                waiter.failed(&error);
+                self.failed = Some(error);
+            }
+            None => self.waiting.push(waiter),
+        }
+    }
+
+    /// Polls those that are waited for, and begins to wait for others, until one is ready.
+    fn poll<Req, K, T, C>(
+        &mut self,
+        parts: &Parts<S, K, T, C>,
+        (request, tried): (&Req, &mut Tried),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Waiter<S>, E>>
+    where
+        S: Service<Req, Error = E> + Clone,
+        E: CarryRejection,
+        K: Pick<Req> + Picker<Plan = P>,
+        T: Steer<Req>,
+    {
+        let (mut at, hub) = (0, &parts.core().hub);
+        loop {
+            if let Poll::Ready(ready) = self.poll_waiting(&mut at, cx) {
+                self.place.leave();
+                return Poll::Ready(Ok(ready));
+            }
+            if self.waiting.len() >= TOGETHER {
+                self.place.leave();
+                return Poll::Pending;
+            }
+            let mut now = Moment::new();
+            if parts.is_old(&self.view) {
+                self.view = parts.view(&mut now);
+            }
+            if let Some(waiter) = parts.begin(&self.view, request, tried, &mut now) {
+                hub.counts.picked_again.fetch_add(1, Relaxed);
+                tried.add(waiter.serial);
+                self.waiting.push(waiter);
+            } else if self.waiting.is_empty() {
+                let error = self.failed.take();
+                return Poll::Ready(Err(error.unwrap_or_else(|| E::from_rejection(parts.core().nobody(&mut now)))));
+            } else {
+                self.place.wait(&hub.waiters, cx);
+                // A member that came before we were on the list wakes nobody.
+                if !parts.is_old(&self.view) {
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Polls those from `at` on. Those that fail go, and the first that is ready ends the wait of the others.
+    fn poll_waiting<Req>(&mut self, at: &mut usize, cx: &mut Context<'_>) -> Poll<Waiter<S>>
+    where
+        S: Service<Req, Error = E>,
+        E: CarryRejection,
+    {
+        while let Some(waiter) = self.waiting.get_mut(*at) {
+            match waiter.poll_ready(cx) {
+                Poll::Pending => *at += 1,
+                Poll::Ready(Err(error)) => {
+                    let waiter = self.waiting.remove(*at);
+                    self.begin(waiter, Some(error));
+                }
+                Poll::Ready(Ok(())) => {
+                    let ready = self.waiting.remove(*at);
+                    self.waiting.drain(..).for_each(Waiter::lost);
+                    return Poll::Ready(ready);
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: Service<Req>, Req, K: Picker, T, C> fmt::Debug for ResponseFuture<S, Req, K, T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Rejected { .. } => "rejected",
+            State::Waiting { .. } => "waiting",
+            State::Called { .. } => "called",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
+    }
+}
