@@ -327,8 +327,10 @@ fn impossible_leases_are_refused_and_errors_say_of_whom() {
     let theirs = register(&other, "a", ms(1_000));
     for lost in [theirs, Lease::new(name("nobody"), id("a"), ms(5), 0)] {
         assert!(matches!(now(backend.heartbeat(&lost)), Err(DiscoveryError::LeaseLost { .. })));
-        assert!(matches!(now(backend.update(&lost, Instance::new(lost.service().as_str(), "a", "h", 1).unwrap())),
-            Err(DiscoveryError::LeaseLost { .. })));
+        assert!(matches!(
+            now(backend.update(&lost, Instance::new(lost.service().as_str(), "a", "h", 1).unwrap())),
+            Err(DiscoveryError::LeaseLost { .. })
+        ));
         assert!(backend.deregister_now(lost.clone()).is_ok());
         let error = now(backend.deregister(lost.clone())).unwrap_err();
         assert_eq!(error.to_string(), format!("the lease of \"a\" in \"{}\" is lost", lost.service()));

@@ -127,7 +127,8 @@ async fn it_says_what_there_is_and_what_happened() {
 async fn names_that_nobody_needs_take_no_room() {
     let backend = InMemory::new();
     let kept = register(&backend, "a", ms(86_400_000));
-    let size = || format!("{backend:?}").split("services: ").nth(1).unwrap().split(',').next().unwrap().parse::<usize>();
+    let size =
+        || format!("{backend:?}").split("services: ").nth(1).unwrap().split(',').next().unwrap().parse::<usize>();
     for n in 0..10_000 {
         assert!(now(backend.instances(&name(&format!("asked-{n}")))).unwrap().is_empty());
         drop(now(backend.watch(&name(&format!("watched-{n}")))).unwrap());
