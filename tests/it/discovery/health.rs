@@ -161,6 +161,37 @@ async fn a_check_that_hangs_or_panics_has_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_check_that_panics_where_it_is_dropped_is_not_the_last() {
+    struct Bomb(bool);
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(!self.0, "dropped");
+        }
+    }
+
+    let (backend, asked) = (InMemory::new(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&asked);
+    let check = service_fn(move |_: Arc<Instance>| {
+        let bomb = Bomb(count.fetch_add(1, SeqCst) == 0);
+        async move {
+            let _bomb = &bomb;
+            std::future::pending::<Result<(), Boom>>().await
+        }
+    });
+    let checked = Checked::new(backend.clone(), check, config().down_after(1));
+    register(&backend, "a", ms(600_000));
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    assert_eq!(seen(&checked).await, "a");
+    pass(100).await;
+    std::panic::set_hook(hook);
+    assert_eq!(seen(&checked).await, "a:unhealthy");
+    pass(1_100).await;
+    assert_eq!((asked.load(SeqCst), checked.snapshot().failures), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_backend_says_goes_through_and_the_worse_counts() {
     let (backend, clinic) = (InMemory::new(), Clinic::default());
     let checked = clinic.over(backend.clone(), config().down_after(1).up_after(1));
