@@ -10,6 +10,7 @@ mod breaker_control;
 mod breaker_model;
 mod breaker_service;
 mod bulkhead;
+mod client;
 mod concurrency;
 mod conformance;
 mod conformance_breaker;
