@@ -15,7 +15,8 @@ const OVERRIDES_FOR: Duration = Duration::from_secs(3_600);
 /// use std::time::Duration;
 /// use mainstay::discovery::Config;
 ///
-/// let config = Config::new().events(256).empty_grace(Duration::from_secs(60)).invalidate_after(Duration::from_secs(600));
+/// let minute = Duration::from_secs(60);
+/// let config = Config::new().events(256).empty_grace(minute).invalidate_after(10 * minute);
 /// assert!(config.check().is_ok());
 /// let file: Config = toml::from_str("events = 256\nempty_grace = '1m'\ninvalidate_after = '10m'").unwrap();
 /// assert_eq!(file, config);

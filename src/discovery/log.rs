@@ -86,11 +86,13 @@ impl Log {
     }
 
     /// What is known may not be the truth any more. The first reason of a row stays.
-    pub(super) fn set_stale(&mut self, stale: Arc<Stale>) {
-        if self.stale.is_none() && !self.closed {
+    pub(super) fn set_stale(&mut self, stale: Arc<Stale>) -> bool {
+        let is_new = self.stale.is_none() && !self.closed;
+        if is_new {
             self.stale = Some(Arc::clone(&stale));
             self.push(Change::Stale(stale));
         }
+        is_new
     }
 
     pub(super) fn set_fresh(&mut self) {
@@ -229,8 +231,8 @@ mod tests {
         log.put(Arc::new(weak));
         log.take(&InstanceId::new("i1").unwrap(), Gone::Expired);
         assert!(log.take(&InstanceId::new("i1").unwrap(), Gone::Expired).is_none());
-        log.set_stale(Arc::new(Stale { since: wall(), why: "first".into() }));
-        log.set_stale(Arc::new(Stale { since: wall(), why: "second".into() }));
+        assert!(log.set_stale(Arc::new(Stale { since: wall(), why: "first".into() })));
+        assert!(!log.set_stale(Arc::new(Stale { since: wall(), why: "second".into() })));
         log.set_fresh();
         log.set_fresh();
         log.close();

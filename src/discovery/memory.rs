@@ -28,7 +28,9 @@ use crate::{
 /// Discovery inside of one process: no server, no task in the background.
 ///
 /// Cheap to clone; all clones are one, and with the last one all watches end. Needs no runtime: leases run out by the
-/// clock of whoever looks. All its futures are ready when they are first polled.
+/// clock of whoever looks. All its futures are ready when they are first polled. When an instance was
+/// [last seen](Instance::last_seen) is when it last registered or was updated: a heartbeat changes nothing that others
+/// see.
 ///
 /// ```
 /// use std::time::Duration;
@@ -215,15 +217,28 @@ impl InMemory {
         if let Some(topic) = self.known(service) {
             return topic;
         }
+        self.tidy();
         let mut topics = self.shared.topics.write();
-        if topics.by_name.len() >= topics.sweep_at.max(FEW_TOPICS) {
-            let now = Tick::now();
-            // Whoever is about to use a topic holds it, and can have got it only from here.
-            topics.by_name.retain(|_, topic| Arc::strong_count(topic) > 1 || !topic.is_idle(now));
-            topics.sweep_at = topics.by_name.len() * 2;
-        }
         let make = || Topic::new(service.clone(), &self.shared.config, Arc::clone(&self.shared.counts));
         Arc::clone(topics.by_name.entry(service.clone()).or_insert_with(make))
+    }
+
+    /// With many topics, lets those go that nobody needs any more.
+    fn tidy(&self) {
+        let all: Vec<Arc<Topic>> = {
+            let topics = self.shared.topics.read();
+            if topics.by_name.len() < topics.sweep_at.max(FEW_TOPICS) {
+                return;
+            }
+            topics.by_name.values().cloned().collect()
+        };
+        // Not under the lock: what runs out is told.
+        let now = Tick::now();
+        all.into_iter().for_each(|topic| topic.with(now, |state| state.overrides.forget(now)));
+        let mut topics = self.shared.topics.write();
+        // Whoever is about to use a topic holds it, and can have got it only from here.
+        topics.by_name.retain(|_, topic| Arc::strong_count(topic) > 1 || !topic.is_idle());
+        topics.sweep_at = topics.by_name.len() * 2;
     }
 
     fn register_now(&self, instance: Instance, ttl: Duration) -> Result<Lease, DiscoveryError> {

@@ -79,7 +79,9 @@ impl Publisher {
                 state.log.replace(&set, Gone::Left);
                 state.log.set_fresh();
             }
-            Answer::Doubt => state.set_stale("the backend answered with no instances"),
+            Answer::Doubt => {
+                state.set_stale("the backend answered with no instances");
+            }
         });
     }
 
@@ -108,13 +110,17 @@ impl Publisher {
 
     /// The backend does not answer. What is known stays, and is said to be stale from the first error on.
     pub fn fail(&self, why: impl fmt::Display) {
-        let now = Tick::now();
-        let why = why.to_string();
-        tracing::warn!(service = self.service().as_str(), error = why, "the backend does not answer");
-        self.shared.topic.with(now, |state| {
+        let (now, why) = (Tick::now(), why.to_string());
+        let is_new = self.shared.topic.with(now, |state| {
             state.hold.on_error(now);
-            state.set_stale(why);
+            state.set_stale(&*why)
         });
+        let (service, error) = (self.service().as_str(), why);
+        if is_new {
+            tracing::warn!(service, error, "the backend does not answer");
+        } else {
+            tracing::debug!(service, error, "the backend does not answer");
+        }
     }
 
     /// What is known.

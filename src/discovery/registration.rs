@@ -214,8 +214,8 @@ impl<D: Discovery> Shared<D> {
         self.state.lock().closed
     }
 
-    /// One heartbeat. It may take as long as to the next but one, so that a backend that hangs costs no lease by
-    /// itself; and no longer than until the end.
+    /// One heartbeat. A backend that hangs is given a third of the time to live, so that another try comes in time; and
+    /// no longer than until the end.
     async fn beat(&self) {
         let lease = self.state.lock().lease.clone();
         let Some(lease) = lease else { return self.register().await };

@@ -94,8 +94,9 @@ impl State {
         self.log.take(id, why).is_some()
     }
 
-    pub(super) fn set_stale(&mut self, why: impl Into<String>) {
-        self.log.set_stale(Arc::new(Stale { since: wall(), why: why.into() }));
+    /// Whether that is new.
+    pub(super) fn set_stale(&mut self, why: impl Into<String>) -> bool {
+        self.log.set_stale(Arc::new(Stale { since: wall(), why: why.into() }))
     }
 }
 
@@ -185,10 +186,8 @@ impl Topic {
     }
 
     /// Whether nothing is known, expected or watched here.
-    pub(super) fn is_idle(&self, now: Tick) -> bool {
-        self.with(now, |state| {
-            state.overrides.forget(now);
-            state.log.len() == 0 && state.log.watchers() == 0 && state.overrides.is_empty()
-        })
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.log.len() == 0 && state.log.watchers() == 0 && state.overrides.is_empty()
     }
 }

@@ -39,7 +39,8 @@ impl Stream for Watch {
 /// ```
 /// use std::{convert::Infallible, sync::Arc, time::Duration};
 /// use mainstay::{contract::Instance, discovery::{Changes, Discovery, InMemory}};
-/// use tower::{Service, ServiceExt, balance::p2c::Balance, load::CompleteOnResponse, load::PendingRequestsDiscover, service_fn};
+/// use tower::load::{CompleteOnResponse, PendingRequestsDiscover};
+/// use tower::{Service, ServiceExt, balance::p2c::Balance, service_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tower::BoxError> {

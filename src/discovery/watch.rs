@@ -63,8 +63,8 @@ impl Watch {
         }
     }
 
-    /// As [`next`](Self::next), for a future of one's own. The task is woken once for each change, and by nothing else
-    /// than changes and the end of leases.
+    /// As [`next`](Self::next), for a future of one's own. A task that waits is woken once when something changes, and
+    /// when a lease runs out; by nothing else.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update>> {
         // What this watch takes out itself must not wake its own task.
         self.rest();

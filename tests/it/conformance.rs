@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{bulkhead, conformance_breaker, conformance_retry, conformance_window, load_shed};
+use crate::{bulkhead, conformance_breaker, conformance_retry, conformance_window, discovery, load_shed};
 
-const KINDS: [&str; 7] = ["CB", "WIN", "RT", "RL", "BH", "AD", "HG"];
+const KINDS: [&str; 8] = ["CB", "WIN", "RT", "RL", "BH", "AD", "HG", "SD"];
 
 #[test]
 fn every_scenario_is_a_test_or_is_left_out_with_a_reason() {
@@ -20,6 +20,7 @@ fn every_scenario_is_a_test_or_is_left_out_with_a_reason() {
         conformance_retry::LEFT_OUT,
         bulkhead::LEFT_OUT,
         load_shed::LEFT_OUT,
+        discovery::LEFT_OUT,
     ]
     .concat();
     let left_out: BTreeSet<String> = lists.iter().map(|(id, _)| (*id).to_owned()).collect();

@@ -17,6 +17,8 @@ mod conformance_breaker;
 mod conformance_retry;
 mod conformance_window;
 mod contract;
+mod discovery;
+mod discovery_model;
 mod errors;
 mod fallback;
 mod hedge;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinError, JoinSet},
     time::{Sleep, sleep_until},
 };
 
@@ -96,20 +96,29 @@ impl Actor {
             }
             self.look_again = self.room.idle_at(idle_for).max(now + idle_for);
             self.check_due(now);
+            // With updates without end, the other tasks of this thread want to run too.
+            tokio::task::consume_budget().await;
         }
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        if let Poll::Ready(update) = self.watch.poll_next(cx) {
-            return Poll::Ready(Step::Update(update));
-        }
+        // Results first: there is one for each interval at most, but there may always be another update.
         while let Poll::Ready(Some(result)) = self.running.poll_join_next(cx) {
-            // Only a check of an instance that is gone is aborted.
-            if let Ok(found) = result {
+            if let Some(found) = result.map_or_else(|error| self.lost(&error), Some) {
                 return Poll::Ready(Step::Found(found));
             }
         }
+        if let Poll::Ready(update) = self.watch.poll_next(cx) {
+            return Poll::Ready(Step::Update(update));
+        }
         self.poll_alarm(cx).map(|()| Step::Due)
+    }
+
+    /// A check that came to no result: its own drop panicked, or its instance is gone and it was aborted.
+    fn lost(&self, error: &JoinError) -> Option<Found> {
+        let is_its = |task: &AbortHandle| task.id() == error.id();
+        let (id, patient) = self.patients.iter().find(|(_, patient)| patient.task.as_ref().is_some_and(is_its))?;
+        Some(Found { id: id.clone(), round: patient.round, health: Some(check::panicked()) })
     }
 
     /// Rings when the next check is due, or when nobody may want to know any more.
@@ -141,7 +150,9 @@ impl Actor {
                     self.dismiss(instance.id());
                     self.room.topic.with(now, |state| state.take(instance.id(), why, now));
                 }
-                Change::Stale(stale) => self.room.topic.with(now, |state| state.log.set_stale(stale)),
+                Change::Stale(stale) => {
+                    self.room.topic.with(now, |state| state.log.set_stale(stale));
+                }
                 Change::Fresh => self.room.topic.with(now, |state| state.log.set_fresh()),
             },
         }
@@ -155,7 +166,7 @@ impl Actor {
         self.room.topic.with(now, |state| {
             state.log.replace(&set, Gone::Left);
             match snapshot.stale.clone() {
-                Some(stale) => state.log.set_stale(stale),
+                Some(stale) => _ = state.log.set_stale(stale),
                 None => state.log.set_fresh(),
             }
         });

@@ -71,6 +71,6 @@ pub(super) async fn run(check: Arc<dyn Check>, instance: Arc<Instance>, limit: D
     }
 }
 
-fn panicked() -> Health {
+pub(super) fn panicked() -> Health {
     Health::unhealthy("the check panicked")
 }

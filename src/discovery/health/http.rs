@@ -29,8 +29,8 @@ const LONGEST_BODY: usize = 64 * 1024;
 /// Asks each instance for a path with `GET`; a status of 200 to 299 is healthy.
 ///
 /// Each check opens a connection of its own, as a new caller would: one that is kept open says nothing about an
-/// instance that accepts no more. Over plain HTTP; where instances speak TLS, check with a service of your own. The time
-/// limit is that of the [checks](super::Config::timeout).
+/// instance that accepts no more. Over plain HTTP; where instances speak TLS, check with a service of your own. The
+/// time limit is that of the [checks](super::Config::timeout).
 ///
 /// ```
 /// use mainstay::discovery::{InMemory, health::{Checked, Config, HttpCheck}};
