@@ -34,9 +34,9 @@ use crate::{
 ///     }
 /// }
 /// ```
-pub trait Picker {
+pub trait Picker: Send + Sync + 'static {
     /// What it makes of a set: a ring, a table, or nothing.
-    type Plan;
+    type Plan: Send + Sync + 'static;
 
     /// Whether it asks for [latencies](Candidates::latency): only then calls are timed. Default `false`.
     const MEASURES: bool = false;
