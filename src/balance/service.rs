@@ -256,11 +256,15 @@ impl<S> Waiter<S> {
         S: Service<Req>,
         T: Steer<Req>,
     {
-        let Self { mut service, mut admitted, instance, .. } = self;
+        let Self { service, mut admitted, instance, .. } = self;
         if let Some(instance) = instance {
             steer.picked(&request, &instance);
         }
-        let future = admitted.guard(|| service.call(request));
+        let future = admitted.guard(move || {
+            // Its end is the user's code as well.
+            let mut service = service;
+            service.call(request)
+        });
         (future, admitted)
     }
 }

@@ -43,19 +43,35 @@ async fn three_are_waited_for_and_the_first_that_is_ready_gets_the_request() {
     nodes.iter().for_each(|node| node.becomes(Ready::Later));
     let mut task = tokio_test::task::spawn(balance.call(7));
     assert_pending!(task.poll());
-    let asked: Vec<usize> = nodes.iter().map(|node| node.0.asked.load(SeqCst)).collect();
-    assert_eq!(asked.iter().sum::<usize>(), 3, "{asked:?}");
-    assert_eq!(pending(&handle), 3);
-    let (one, other) = (asked.iter().position(|n| *n == 1).unwrap(), asked.iter().rposition(|n| *n == 1).unwrap());
-    nodes[one].becomes(Ready::Fails);
+    assert!(nodes.iter().all(|node| node.0.asked.load(SeqCst) == 1), "each is looked at");
+    let waits: Vec<usize> = (0..5).filter(|at| handle.snapshot().members[*at].pending == 1).collect();
+    assert_eq!(waits.len(), 3);
+    nodes[waits[0]].becomes(Ready::Fails);
     assert!(task.is_woken());
     assert_pending!(task.poll());
-    assert_eq!(pending(&handle), 3, "another one is waited for in its place");
-    nodes[other].becomes(Ready::Now);
+    assert_eq!(pending(&handle), 2);
+    nodes[waits[2]].becomes(Ready::Now);
     assert!(task.is_woken());
-    assert_ready_eq!(task.poll(), Ok(other as u32));
+    assert_ready_eq!(task.poll(), Ok(waits[2] as u32));
     assert_eq!(pending(&handle), 0);
     assert_eq!(nodes.iter().map(Node::calls).sum::<usize>(), 1);
+    let members = handle.snapshot().members;
+    assert_eq!(members.iter().map(|member| member.cancelled).sum::<u64>(), 0, "a call that was not made is none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_that_is_ready_is_found_among_many_that_are_not() {
+    let (handle, nodes) = set(calm(), 40);
+    nodes[1..].iter().for_each(|node| node.becomes(Ready::Later));
+    let mut balance = Balance::new(&handle, LeastLoaded);
+    assert_eq!(answers(&mut balance, 20).await, [0; 20]);
+    nodes[0].becomes(Ready::Later);
+    let (handle, nodes) = set(calm(), 200);
+    nodes.iter().for_each(|node| node.becomes(Ready::Later));
+    let mut task = tokio_test::task::spawn(Balance::new(&handle, RoundRobin::new()).call(7));
+    assert_pending!(task.poll());
+    let asked = nodes.iter().map(|node| node.0.asked.load(SeqCst)).sum::<usize>();
+    assert_eq!((asked, pending(&handle)), (67, 3), "not all of very many");
 }
 
 #[tokio::test(start_paused = true)]

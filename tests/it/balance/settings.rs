@@ -91,7 +91,7 @@ fn breakers_stay_with_their_members() {
     let error = handle.reconfigure(calm().breaker(breaker::Config::basic().count_window(5))).unwrap_err();
     assert_eq!(error.field(), "breaker.window");
     handle.reconfigure(calm().breaker(breaker::Config::basic().probes(7)).panic_threshold(0.2)).unwrap();
-    assert!(format!("{:?}", handle.breaker(&id(1)).unwrap().config()).contains("probes: 7"));
+    assert!(format!("{:?}", handle.breaker(&id(1)).unwrap().config()).contains("probes: Some(7)"));
     assert!(format!("{:?}", handle.config()).contains("panic_threshold: 0.2"));
     let long = "x".repeat(200);
     let handle = Handle::new("users", calm().breaker(breaker::Config::basic()));
