@@ -27,16 +27,16 @@
 //! checks that do, or what all depend on; and the few that are left would not survive the load of all.
 //!
 //! **Ejection.** An instance that does worse than the others is left alone for a while: after [five
-//! failures](Outlier::consecutive_failures) in a row at once; in a sweep every [ten seconds](Outlier::interval) when its
-//! success rate lies far below the mean and below an absolute [floor](Outlier::success_floor), or its [failure
+//! failures](Outlier::consecutive_failures) in a row at once; in a sweep every [ten seconds](Outlier::interval) when
+//! its success rate lies far below the mean and below an absolute [floor](Outlier::success_floor), or its [failure
 //! rate](Outlier::failure_rate) is too high. The first time for [30 seconds](Outlier::eject_for), then for longer; good
 //! conduct is rewarded. Never more than [a tenth](Outlier::max_ejected) at a time (one always may be), and never the
 //! last. Results of calls from before an ejection or its end decide nothing. [`Mode::Shadow`] only tells. There is no
 //! task: the first call after a sweep is due makes it, and so does [`Handle::snapshot`].
 //!
-//! **Breakers.** With [`Config::breaker`] each instance has a circuit breaker. An open circuit's instance is not picked,
-//! in a panic neither; a half-open one gets its probes. It works beside ejection: a breaker tries with a few calls
-//! whether an instance is back, an ejection compares it with the others.
+//! **Breakers.** With [`Config::breaker`] each instance has a circuit breaker. An open circuit's instance is not
+//! picked, in a panic neither; a half-open one gets its probes. It works beside ejection: a breaker tries with a few
+//! calls whether an instance is back, an ejection compares it with the others.
 //!
 //! **Slow start.** With [`Config::slow_start`] an instance that has come, or come back, gets a growing share of its
 //! calls.
@@ -48,10 +48,10 @@
 //! turned away, with [`Reason::NoInstance`](crate::Reason::NoInstance) and the time at which an ejection or an open
 //! circuit is over.
 //!
-//! **Where it stands.** Inside of retry and hedge, so that every attempt picks anew: with a [`Steer`] it goes to another
-//! instance than the one before. What protects a single instance, a bulkhead for one, stands around the services of
-//! the members. The order of the whole stack, outside in: fallback, load shed and rate limit, total timeout, retry,
-//! hedge, breaker, bulkhead, attempt timeout, **balance**.
+//! **Where it stands.** Inside of retry and hedge, so that every attempt picks anew: with a [`Steer`] it goes to
+//! another instance than the one before. What protects a single instance, a bulkhead for one, stands around the
+//! services of the members. The order of the whole stack, outside in: fallback, load shed and rate limit, total
+//! timeout, retry, hedge, breaker, bulkhead, attempt timeout, **balance**.
 //!
 //! # Use
 //!
@@ -151,8 +151,8 @@
 //! A call reads one word to see whether the set has changed, allocates nothing and takes no lock. It writes one cache
 //! line that others may write as well: that of the member it goes to, where its running calls are counted, because that
 //! is what the others must see. It clones the service of the member. The clock is read once when outliers are looked
-//! for, and twice by [`PeakEwma`]. A change makes a new set, in a time that grows with its size, when the next call comes:
-//! a thousand changes between two calls make one.
+//! for, and twice by [`PeakEwma`]. A change makes a new set, in a time that grows with its size, when the next call
+//! comes: a thousand changes between two calls make one.
 
 mod config;
 mod consistent;

@@ -32,7 +32,7 @@ use crate::{
 /// It is always ready: which instance a call goes to, and whether that one is ready, is found in the call. Clone it
 /// freely; there is no task and no buffer behind it. It is `Clone` whatever the services are, and `Send` and `Sync`
 /// when they are both (a boxed service that is not `Sync` goes into a
-/// [`BoxCloneSyncService`](tower::util::BoxCloneSyncService)).
+/// `tower::util::BoxCloneSyncService`).
 pub struct Balance<S, K: Picker, T = NoSteer, C = OnError> {
     parts: Own<Parts<S, K, T, C>>,
     view: Arc<View<S, K::Plan>>,

@@ -80,7 +80,8 @@ async fn one_that_fails_at_once_attracts_no_calls() {
     async fn failures<K: Pick<u32>>(picker: K) -> usize {
         let (handle, nodes) = set(calm(), 5);
         nodes.iter().for_each(|node| node.takes(ms(20)));
-        (nodes[2].takes(ms(0)), nodes[2].fails(true));
+        nodes[2].takes(ms(0));
+        nodes[2].fails(true);
         let mut balance = Balance::new(&handle, picker);
         let mut running = Vec::new();
         for _ in 0..1_000 {
