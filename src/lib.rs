@@ -51,6 +51,7 @@
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
 //! | a second copy of a call that takes too long | [`hedge`] |
 //! | answers when the service has none: values, other services, the last good one | [`fallback`] |
+//! | one of several instances for each call: pickers, health, ejection | [`balance`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`OnOverload`], [`Outcome`] |
 //! | events, snapshots, latencies | [`observe`] |

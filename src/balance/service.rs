@@ -155,9 +155,13 @@ impl<S, K: Picker, T, C> Parts<S, K, T, C> {
     #[cold]
     pub(super) fn view(&self, now: &mut Moment) -> Arc<View<S, K::Plan>> {
         let shared = &*self.shared;
-        let set = shared.core.current(now);
         let latest = Arc::clone(&shared.latest.lock());
-        if latest.set.version >= set.version {
+        // So a clone of one that makes no calls, which never hears of a change, waits for nobody who changes the set.
+        if !self.is_old(&latest) {
+            return latest;
+        }
+        let set = shared.core.current(now);
+        if latest.set.version == set.version {
             return latest;
         }
         let view = Arc::new(View::new(set, &shared.picker));

@@ -11,8 +11,8 @@ use crate::support::{advance, poll_once};
 
 pub(crate) const LEFT_OUT: &[(&str, &str)] = &[(
     "LB-05",
-    "a share of calls turned away while instances come back one by one is what load shedding and slow start do \
-         here: a balancer cannot tell how many instances would carry the load",
+    "not built: turning a share of the calls away until so many instances work again is a setting of its own; slow \
+     start, panic and load shedding do what it is for",
 )];
 
 /// The source's sets, in which any share may be ejected.
