@@ -250,6 +250,9 @@ impl<S> Member<S> {
             return;
         }
         if failed {
+            if self.hub.unwatched.load(Relaxed) {
+                self.begin_watch(now.tick());
+            }
             vitals.word.fetch_add(ONE_ENDED - 1, Release);
             vitals.failures.fetch_add(1, Release);
             self.failed(now.tick());
@@ -258,6 +261,13 @@ impl<S> Member<S> {
                 vitals.in_a_row.store(0, Relaxed);
             }
             vitals.word.fetch_add(ONE_ENDED - 1, Release);
+        }
+    }
+
+    #[cold]
+    fn begin_watch(&self, now: Tick) {
+        if let Some(core) = self.core.upgrade() {
+            core.begin_watch(now);
         }
     }
 

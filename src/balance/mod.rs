@@ -149,10 +149,11 @@
 //! # Cost
 //!
 //! A call reads one word to see whether the set has changed, allocates nothing and takes no lock. It writes one cache
-//! line that others may write as well: that of the member it goes to, where its running calls are counted, because that
-//! is what the others must see. It clones the service of the member. The clock is read once when outliers are looked
-//! for, and twice by [`PeakEwma`]. A change makes a new set, in a time that grows with its size, when the next call
-//! comes: a thousand changes between two calls make one.
+//! line that others may write as well: that of the member it goes to, where its running calls are counted, because
+//! that is what the others must see. It clones the service of the member. The clock is read by [`PeakEwma`], twice, and
+//! by the others only while something has failed of late. A change makes a new set, in a time that grows with its size,
+//! when the next call comes: a thousand changes between two calls make one. A clone that makes no calls keeps the set
+//! it saw last, and the services in it.
 
 mod config;
 mod consistent;

@@ -179,3 +179,21 @@ async fn settings_change_under_traffic() {
     assert_eq!(state(&handle, 0), MemberState::Active, "and ends");
     assert_eq!(handle.snapshot().members[0].ejections, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_time_without_failures_does_not_hide_the_first_ones() {
+    let rule = Outlier::new().consecutive_failures(0).deviations(0.0).failure_rate(0.5).min_instances(1).min_calls(10);
+    let (handle, nodes) = set(Config::new().outlier(rule), 2);
+    let mut balance = Balance::new(&handle, RoundRobin::new());
+    answers(&mut balance, 2_000).await;
+    advance(ms(3_600_000)).await;
+    answers(&mut balance, 2_000).await;
+    nodes[0].fails(true);
+    for _ in 0..20 {
+        let _ = call(&mut balance).await;
+    }
+    advance(ms(9_999)).await;
+    assert_eq!(state(&handle, 0), MemberState::Active);
+    advance(ms(1)).await;
+    assert_eq!(state(&handle, 0), MemberState::Ejected, "judged by what came since the first failure");
+}
