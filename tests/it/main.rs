@@ -5,6 +5,7 @@
 
 mod alloc;
 mod bad_input;
+mod balance;
 mod breaker_cancel;
 mod breaker_control;
 mod breaker_model;
