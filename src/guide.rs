@@ -109,13 +109,13 @@
 //! | what goes wrong | who sees it | what happens |
 //! |---|---|---|
 //! | an instance stops, and says so | discovery | it gets no new calls at once; calls that run finish |
-//! | an instance dies | transport, then discovery | calls to it fail and are tried on another; when its lease ends it is gone |
-//! | an instance fails or hangs | balancer | its circuit opens, it is ejected, and is given few calls when it comes back |
-//! | an instance is slow | picker | [`PeakEwma`](crate::balance::PeakEwma) and [`LeastLoaded`](crate::balance::LeastLoaded) send calls elsewhere |
-//! | most instances look ill | balancer | below the panic threshold all are used: what judges them is the likelier fault |
+//! | an instance dies | transport, discovery | its calls are tried on another; when its lease ends it is gone |
+//! | an instance fails or hangs | balancer | its circuit opens, it is ejected, and comes back slowly |
+//! | an instance is slow | [picker](crate::balance) | calls go elsewhere |
+//! | most instances look ill | balancer | all are used: what judges them is the likelier fault |
 //! | the whole service fails | breaker of the service | it is left alone, and the fallback answers |
 //! | the service is known to be down | isolation manager | the fallback answers at once, and nobody waits |
-//! | one service takes all there is | bulkhead, rate limit, load shed | its calls are turned away, and the others go on |
+//! | one service takes all there is | bulkhead, rate limit, load shed | its calls are turned away, others go on |
 //! | discovery is down | client | the last known instances stay, and the health says for how long |
 //!
 //! **Who retries.** One of them: the client, because it can go to another instance. A manager over a client, as

@@ -7,10 +7,10 @@
 //!   callers -----> isolation manager ---> client ----> orders-1, orders-2, orders-3
 //! ```
 //!
-//! Each instance is an HTTP server on a port of its own, which registers itself and sends heartbeats. The client follows
-//! discovery, balances, ejects what does worse than the others, and tries on another instance what failed on one. Calls
-//! of orders go through the isolation manager, whose level is switched while they run. What happens is told as it
-//! happens; a table says what it came to.
+//! Each instance is an HTTP server on a port of its own, which registers itself and sends heartbeats. The client
+//! follows discovery, balances, ejects what does worse than the others, and tries on another instance what failed on
+//! one. Calls of orders go through the isolation manager, whose level is switched while they run. What happens is told
+//! as it happens; a table says what it came to.
 //!
 //! Run it with `cargo run --release --features http --example fleet`; `-- --help` tells its options. It takes 18
 //! seconds.

@@ -44,7 +44,7 @@ pub struct Metrics {
     /// Answered calls a second, over the last minute.
     pub requests_per_second: f64,
     /// How many errors there were of each kind: the [reason](crate::Reason) of a rejection, what the
-    /// [kind hook](super::ClientBuilder::error_kind) says, else `error` or `failed_response`.
+    /// [kind hook](super::Client::error_kind) says, else `error` or `failed_response`.
     pub error_kinds: BTreeMap<Cow<'static, str>, u64>,
     /// How long calls took, the failed ones too.
     pub latency: Option<Latency>,

@@ -67,7 +67,8 @@
 //! one service.
 //!
 //! ```
-//! use mainstay::{Error, client::{Call, Client, Config}, contract::{AnyMethod, Instance}, discovery::InMemory, fallback::Fallback};
+//! use mainstay::{Error, client::{Call, Client, Config}, discovery::InMemory, fallback::Fallback};
+//! # use mainstay::contract::{AnyMethod, Instance};
 //! # use tower::service_fn;
 //! # let transport = service_fn(async |_: Instance| Ok::<_, std::io::Error>(AnyMethod(service_fn(
 //! #     async |id: u32| Ok::<_, Error<std::io::Error>>(format!("user {id}"))))));

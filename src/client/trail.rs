@@ -23,7 +23,7 @@ pub struct Metadata {
     pub service: ServiceName,
     /// The method.
     pub method: Method,
-    /// The instance that gave the answer; none while there is none, when no instance gave it, and when the fallback did.
+    /// The instance that gave the answer; none while there is none, and when the fallback gave it.
     pub instance: Option<InstanceId>,
     /// The instances the request was sent to, in order; those of retries and hedges too.
     pub tried: Vec<InstanceId>,
