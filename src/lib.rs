@@ -51,6 +51,9 @@
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
 //! | a second copy of a call that takes too long | [`hedge`] |
 //! | answers when the service has none: values, other services, the last good one | [`fallback`] |
+//! | services at levels of protection that change while in use | [`isolation`] |
+//! | all services of a process in one place | [`registry`] |
+//! | one of several instances for each call: pickers, health, ejection | [`balance`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`OnOverload`], [`Outcome`] |
 //! | events, snapshots, latencies | [`observe`] |
@@ -102,6 +105,7 @@ pub mod discovery;
 mod error;
 pub mod ext;
 pub mod fallback;
+pub mod guide;
 pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;

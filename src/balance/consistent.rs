@@ -55,7 +55,7 @@ impl<F> ConsistentHash<F> {
 #[derive(Debug)]
 pub struct RingPlan(Ring);
 
-impl<F> Picker for ConsistentHash<F> {
+impl<F: Send + Sync + 'static> Picker for ConsistentHash<F> {
     type Plan = RingPlan;
 
     fn plan(&self, instances: &[Arc<Instance>]) -> RingPlan {
@@ -67,7 +67,7 @@ impl<F> Picker for ConsistentHash<F> {
     }
 }
 
-impl<Req, F: HashKey<Req>> Pick<Req> for ConsistentHash<F> {
+impl<Req, F: HashKey<Req> + Send + Sync + 'static> Pick<Req> for ConsistentHash<F> {
     fn pick(&self, request: &Req, plan: &RingPlan, candidates: &impl Candidates) -> Option<usize> {
         let mut key = KeyHasher::new(self.secret);
         self.key.hash_key(request, &mut key);

@@ -37,6 +37,8 @@ pub(super) struct State<S> {
     pub(super) members: BTreeMap<InstanceId, Entry<S>>,
     set: Arc<Set<S>>,
     pub(super) last_sweep: Tick,
+    // Something has failed of late: sweeps are made.
+    pub(super) watching: bool,
     next_serial: u64,
     changed: bool,
     pub(super) notices: Vec<Notice>,
@@ -76,6 +78,7 @@ impl<S> Core<S> {
                 members: BTreeMap::new(),
                 set: Set::empty(),
                 last_sweep: now,
+                watching: false,
                 next_serial: 0,
                 changed: true,
                 notices: Vec::new(),
@@ -83,7 +86,7 @@ impl<S> Core<S> {
             }),
             me: Weak::clone(me),
         });
-        core.locked(|_| ());
+        core.locked(|state| core.arm(state));
         core
     }
 
@@ -131,10 +134,12 @@ impl<S> Core<S> {
     /// Sets the time at which a call looks at the clock for more than itself.
     pub(super) fn arm(&self, state: &State<S>) {
         let outs = state.members.values().filter_map(|entry| entry.member.vitals.ejected_until());
-        let sweep = state.config.outlier.sweeps().then(|| state.next_sweep());
+        let sweeps = state.config.outlier.sweeps();
+        let sweep = (sweeps && state.watching).then(|| state.next_sweep());
         let slow = state.set.slow.map(|(_, last)| last);
         let due = outs.chain(sweep).chain(slow).min().unwrap_or(Tick::NEVER);
         self.hub.due.store(due.as_nanos(), Release);
+        self.hub.unwatched.store(sweeps && !state.watching, Release);
     }
 
     /// A new member in the place of whoever had its id.
@@ -197,6 +202,8 @@ impl<S> Core<S> {
                 breakers().try_for_each(accepts).map_err(|error| error.within("breaker"))?;
             }
             self.hub.set(&config);
+            // Whether there is something to sweep, the next sweep finds out.
+            state.watching = true;
             let breakers: Vec<breaker::Handle> = breakers().collect();
             state.change();
             Ok((breakers, std::mem::replace(&mut state.config, config)))

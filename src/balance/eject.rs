@@ -80,8 +80,26 @@ impl<S> State<S> {
             .filter(|(entry, _)| entry.standing().takes_calls)
             .collect();
         self.eject(&outliers, hub, now);
+        let failed = periods.iter().any(|period| period.failures > 0);
         let fine = judged.iter().filter(|entry| entry.member.vitals.ejected_until().is_none());
         fine.for_each(|entry| entry.member.vitals.forgive());
+        // Where nothing has failed and nothing is to be forgiven, no call need look at the clock.
+        let remembers = |entry: &Entry<S>| {
+            let vitals = &entry.member.vitals;
+            vitals.ejections() > 0 || vitals.ejected_until().is_some()
+        };
+        self.watching = failed || self.members.values().any(remembers);
+    }
+
+    /// A period begins with the first failure after a while without any. What went well before that is not to hide it.
+    fn begin_watch(&mut self, now: Tick) {
+        if self.next_sweep() <= now {
+            self.last_sweep = now;
+            for entry in self.members.values() {
+                entry.member.vitals.take_period();
+            }
+        }
+        self.watching = true;
     }
 }
 
@@ -104,11 +122,20 @@ impl<S> Core<S> {
         let now = now.tick();
         self.locked(|state| {
             state.readmit_due(now);
-            if state.config.outlier.sweeps() && state.next_sweep() <= now {
+            if state.config.outlier.sweeps() && state.watching && state.next_sweep() <= now {
                 state.sweep(&self.hub, now);
             }
             state.end_slow_start(now);
             self.arm(state);
+        });
+    }
+
+    pub(super) fn begin_watch(&self, now: Tick) {
+        self.locked(|state| {
+            if state.config.outlier.sweeps() && !state.watching {
+                state.begin_watch(now);
+                self.arm(state);
+            }
         });
     }
 

@@ -26,6 +26,9 @@ use crate::{
 
 /// So many members are waited for at a time. Two would do where one is stuck; a third where they went together.
 const TOGETHER: usize = 3;
+/// So many more are looked at in case one of them is ready. All of a small set; of a large one that is busy everywhere,
+/// not so many that looking is what keeps it busy.
+const LOOKS: usize = 64;
 
 pin_project! {
     /// The answer of a [`Balance`](crate::balance::Balance): an instance's, or a rejection when there is none.
@@ -56,6 +59,8 @@ pin_project! {
 struct More<S, E, P> {
     view: Arc<View<S, P>>,
     waiting: Vec<Waiter<S>>,
+    // Members that were looked at, and are not waited for.
+    looks: usize,
     // How the last that could not become ready failed.
     failed: Option<E>,
     // Told of members that come, as long as more may be waited for.
@@ -138,13 +143,16 @@ where
     if let Some(waiter) = first.take() {
         tried.add(waiter.serial);
         more.begin(waiter, failed);
+        // It was asked just now.
+        let asked = more.waiting.len();
+        return more.poll(parts, (request, tried), asked, cx);
     }
-    more.poll(parts, (request, tried), cx)
+    more.poll(parts, (request, tried), 0, cx)
 }
 
 impl<S, E, P> More<S, E, P> {
     fn new(view: Arc<View<S, P>>) -> Self {
-        Self { view, waiting: Vec::with_capacity(TOGETHER), failed: None, place: Place::default() }
+        Self { view, waiting: Vec::with_capacity(TOGETHER + 1), looks: 0, failed: None, place: Place::default() }
     }
 
     fn begin(&mut self, waiter: Waiter<S>, failed: Option<E>)
@@ -160,11 +168,12 @@ impl<S, E, P> More<S, E, P> {
         }
     }
 
-    /// Polls those that are waited for, and begins to wait for others, until one is ready.
+    /// Polls those that are waited for, from `at` on, and begins to wait for others, until one is ready.
     fn poll<Req, K, T, C>(
         &mut self,
         parts: &Parts<S, K, T, C>,
         (request, tried): (&Req, &mut Tried),
+        mut at: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Waiter<S>, E>>
     where
@@ -173,13 +182,19 @@ impl<S, E, P> More<S, E, P> {
         K: Pick<Req> + Picker<Plan = P>,
         T: Steer<Req>,
     {
-        let (mut at, hub) = (0, &parts.core().hub);
+        let hub = &parts.core().hub;
         loop {
             if let Poll::Ready(ready) = self.poll_waiting(&mut at, cx) {
                 self.place.leave();
                 return Poll::Ready(Ok(ready));
             }
-            if self.waiting.len() >= TOGETHER {
+            if self.waiting.len() > TOGETHER {
+                // Those that were asked first are the next in their queues.
+                self.looks += 1;
+                at = TOGETHER;
+                self.waiting.drain(TOGETHER..).for_each(Waiter::lost);
+            }
+            if self.looks >= LOOKS {
                 self.place.leave();
                 return Poll::Pending;
             }

@@ -19,6 +19,8 @@ pub(super) struct Hub {
     pub(super) version: AtomicU64,
     // When somebody has to look: a sweep, the end of an ejection, the end of a slow start.
     pub(super) due: AtomicU64,
+    // Nothing has failed for so long that no sweep is due: the next failure begins a period.
+    pub(super) unwatched: AtomicBool,
     pub(super) consecutive_failures: AtomicU32,
     decay: AtomicU64,
     penalty: AtomicU64,
@@ -51,6 +53,7 @@ impl Hub {
         let hub = Self {
             version: AtomicU64::new(0),
             due: AtomicU64::new(Tick::NEVER.as_nanos()),
+            unwatched: AtomicBool::new(false),
             consecutive_failures: AtomicU32::new(0),
             decay: AtomicU64::new(0),
             penalty: AtomicU64::new(0),

@@ -225,7 +225,7 @@ impl Vitals {
 
     /// What was counted since this was last asked.
     pub(super) fn take_period(&self) -> Period {
-        // Failures are counted before the end of their calls: in this order there are never more failures than calls.
+        // Failures are counted after the end of their calls: in this order there are never more failures than calls.
         let failures = self.failures.load(Acquire);
         let ended = self.word.load(Acquire) >> RUNNING_BITS;
         let since = |seen: &AtomicU64, count: u64| count.wrapping_sub(seen.swap(count, Relaxed));
@@ -250,14 +250,24 @@ impl<S> Member<S> {
             return;
         }
         if failed {
-            vitals.failures.fetch_add(1, Release);
+            if self.hub.unwatched.load(Relaxed) {
+                self.begin_watch(now.tick());
+            }
             vitals.word.fetch_add(ONE_ENDED - 1, Release);
+            vitals.failures.fetch_add(1, Release);
             self.failed(now.tick());
         } else {
             if vitals.in_a_row.load(Relaxed) != 0 {
                 vitals.in_a_row.store(0, Relaxed);
             }
             vitals.word.fetch_add(ONE_ENDED - 1, Release);
+        }
+    }
+
+    #[cold]
+    fn begin_watch(&self, now: Tick) {
+        if let Some(core) = self.core.upgrade() {
+            core.begin_watch(now);
         }
     }
 

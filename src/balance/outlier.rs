@@ -246,8 +246,8 @@ mod tests {
             deviations in 0.0..4.0_f64,
             failure_rate in 0.01..1.0_f64,
         ) {
-            let set: Vec<Period> =
-                calls.iter().map(|(calls, failures)| Period { calls: *calls, failures: *failures.min(calls) }).collect();
+            let period = |(calls, failures): &(u64, u64)| Period { calls: *calls, failures: *failures.min(calls) };
+            let set: Vec<Period> = calls.iter().map(period).collect();
             let rules = Rules { deviations: Some(deviations), failure_rate: Some(failure_rate), ..RULES };
             let found = rules.outliers(&set);
             proptest::prop_assert!(found.iter().all(|(at, _)| set[*at].failures > 0 && set[*at].calls >= 100));

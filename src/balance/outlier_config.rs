@@ -152,7 +152,7 @@ impl Outlier {
     }
 
     /// The time between two sweeps, from 1 ms to a year. Default 10 s. A sweep is made by the first call after it is
-    /// due.
+    /// due, as long as something has failed of late; after that a period begins with the next failure.
     #[must_use]
     pub const fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;

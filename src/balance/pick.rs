@@ -5,7 +5,7 @@ use std::{cell::Cell, collections::HashSet, sync::Arc};
 use crate::{
     balance::{hub::Hub, set::Set, steer::Steer},
     contract::Instance,
-    time::{Moment, random},
+    time::{Moment, Tick, random},
 };
 
 /// Something that picks instances: what it makes of a set, once for each change.
@@ -34,9 +34,9 @@ use crate::{
 ///     }
 /// }
 /// ```
-pub trait Picker {
+pub trait Picker: Send + Sync + 'static {
     /// What it makes of a set: a ring, a table, or nothing.
-    type Plan;
+    type Plan: Send + Sync + 'static;
 
     /// Whether it asks for [latencies](Candidates::latency): only then calls are timed. Default `false`.
     const MEASURES: bool = false;
@@ -91,15 +91,25 @@ pub trait Candidates {
     /// The candidate at this place, from 0 up to but not including 1, of the line on which each has a piece as long as
     /// its weight.
     fn draw(&self, place: f64) -> usize;
+
+    /// The same on a line on which one of them has no piece. Two candidates there must be.
+    fn draw_other(&self, place: f64, than: usize) -> usize;
 }
 
 /// The members that were tried for one call. Most calls try one.
 #[derive(Debug, Default)]
-pub(super) struct Tried(HashSet<u64>);
+#[allow(clippy::box_collection, reason = "most calls try one, and a future that is smaller is moved for less")]
+pub(super) struct Tried(Option<Box<HashSet<u64>>>);
 
 impl Tried {
+    #[cold]
     pub(super) fn add(&mut self, serial: u64) {
-        self.0.insert(serial);
+        self.0.get_or_insert_default().insert(serial);
+    }
+
+    #[inline]
+    fn has(&self, serial: u64) -> bool {
+        self.0.as_ref().is_some_and(|tried| tried.contains(&serial))
     }
 }
 
@@ -114,7 +124,7 @@ pub(super) struct Choice<'a, S, T, Req> {
 }
 
 impl<S, T: Steer<Req>, Req> Choice<'_, S, T, Req> {
-    fn now(&self) -> crate::time::Tick {
+    fn now(&self) -> Tick {
         let mut now = self.now.get();
         let tick = now.tick();
         self.now.set(now);
@@ -148,7 +158,7 @@ impl<S, T: Steer<Req>, Req> Candidates for Choice<'_, S, T, Req> {
     fn is_free(&self, at: usize) -> bool {
         let entry = self.set.entry(at);
         let member = &*entry.member;
-        if !self.tried.0.is_empty() && self.tried.0.contains(&member.serial) {
+        if self.tried.has(member.serial) {
             return false;
         }
         if member.breaker.is_some() {
@@ -205,5 +215,10 @@ impl<S, T: Steer<Req>, Req> Candidates for Choice<'_, S, T, Req> {
     #[inline]
     fn draw(&self, place: f64) -> usize {
         self.set.weights.draw(place)
+    }
+
+    #[inline]
+    fn draw_other(&self, place: f64, than: usize) -> usize {
+        self.set.weights.draw_other(place, than)
     }
 }

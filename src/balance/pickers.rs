@@ -69,13 +69,20 @@ fn first_of<C: Candidates>(candidates: &C, mut look: impl FnMut() -> usize) -> O
 /// Two that are drawn by weight, and the better of them.
 #[inline]
 fn better_of_two<C: Candidates>(candidates: &C, load: impl Fn(usize) -> f64) -> Option<usize> {
-    let draw = || first_of(candidates, || candidates.draw(random()));
-    let one = draw()?;
+    if candidates.is_empty() {
+        return None;
+    }
+    let may = |at: &usize| candidates.is_free(*at) && candidates.is_warm(*at);
+    // One random number has bits for two places.
+    let place = random();
+    let one = Some(candidates.draw(place)).filter(may);
+    let one = one.or_else(|| first_of(candidates, || candidates.draw(random())))?;
     if candidates.len() == 1 {
         return Some(one);
     }
-    let other = (0..LOOKS).find_map(|_| draw().filter(|at| *at != one));
-    match other {
+    let second = (place * (1 << 26) as f64).fract();
+    let other = Some(candidates.draw_other(second, one)).filter(may);
+    match other.or_else(|| first_of(candidates, || candidates.draw_other(random(), one))) {
         // Where they are equal, the first: it was drawn by weight.
         Some(other) if load(other) < load(one) => Some(other),
         _ => Some(one),

@@ -32,7 +32,7 @@ use crate::{
 /// It is always ready: which instance a call goes to, and whether that one is ready, is found in the call. Clone it
 /// freely; there is no task and no buffer behind it. It is `Clone` whatever the services are, and `Send` and `Sync`
 /// when they are both (a boxed service that is not `Sync` goes into a
-/// [`BoxCloneSyncService`](tower::util::BoxCloneSyncService)).
+/// `tower::util::BoxCloneSyncService`).
 pub struct Balance<S, K: Picker, T = NoSteer, C = OnError> {
     parts: Own<Parts<S, K, T, C>>,
     view: Arc<View<S, K::Plan>>,
@@ -155,9 +155,13 @@ impl<S, K: Picker, T, C> Parts<S, K, T, C> {
     #[cold]
     pub(super) fn view(&self, now: &mut Moment) -> Arc<View<S, K::Plan>> {
         let shared = &*self.shared;
-        let set = shared.core.current(now);
         let latest = Arc::clone(&shared.latest.lock());
-        if latest.set.version >= set.version {
+        // So a clone of one that makes no calls, which never hears of a change, waits for nobody who changes the set.
+        if !self.is_old(&latest) {
+            return latest;
+        }
+        let set = shared.core.current(now);
+        if latest.set.version == set.version {
             return latest;
         }
         let view = Arc::new(View::new(set, &shared.picker));
@@ -256,11 +260,15 @@ impl<S> Waiter<S> {
         S: Service<Req>,
         T: Steer<Req>,
     {
-        let Self { mut service, mut admitted, instance, .. } = self;
+        let Self { service, mut admitted, instance, .. } = self;
         if let Some(instance) = instance {
             steer.picked(&request, &instance);
         }
-        let future = admitted.guard(|| service.call(request));
+        let future = admitted.guard(move || {
+            // Its end is the user's code as well.
+            let mut service = service;
+            service.call(request)
+        });
         (future, admitted)
     }
 }

@@ -40,6 +40,26 @@ impl Weights {
         at.min(self.count.saturating_sub(1))
     }
 
+    /// The member at this place of the line without the piece of one of them. Two members there must be.
+    #[inline]
+    pub(super) fn draw_other(&self, place: f64, than: usize) -> usize {
+        let at = match &self.sums {
+            None => {
+                let at = (place * (self.count - 1) as f64) as usize;
+                if at < than { at } else { at + 1 }
+            }
+            Some(sums) => {
+                let before = than.checked_sub(1).map_or(0, |before| sums[before]);
+                let weight = sums[than] - before;
+                let total = sums.last().copied().unwrap_or_default() - weight;
+                let point = (place * total as f64) as u64;
+                let point = if point < before { point } else { point + weight };
+                sums.partition_point(|sum| *sum <= point)
+            }
+        };
+        at.min(self.count - 1)
+    }
+
     /// A weight in relation to the mean.
     #[inline]
     pub(super) fn relative(&self, weight: u32) -> f64 {
@@ -71,11 +91,26 @@ mod tests {
         let even = Weights::new(&[7; 4]);
         assert_eq!([0.0, 0.25, 0.5, 0.99, 1.0].map(|place| even.draw(place)), [0, 1, 2, 3, 3]);
         assert_eq!(even.relative(7), 1.0);
+        for (place, than, member) in [(0.0, 0, 2), (0.99, 3, 2), (0.34, 3, 2), (0.33, 3, 0), (0.5, 2, 3), (0.1, 2, 0)] {
+            assert_eq!(weights.draw_other(place, than), member, "{place} but {than}");
+        }
+        assert_eq!([0.0, 0.34, 0.67, 1.0].map(|place| even.draw_other(place, 1)), [0, 2, 3, 3]);
         assert_eq!(Weights::new(&[]).draw(0.5), 0);
         assert_eq!(Weights::new(&[0, 0]).draw(0.5), 1);
     }
 
     proptest::proptest! {
+        #[test]
+        fn another_one_is_another_one(
+            weights in proptest::collection::vec(1_u32..50, 2..12),
+            place in 0.0..1.0_f64,
+            than in 0_usize..12,
+        ) {
+            let than = than % weights.len();
+            let other = Weights::new(&weights).draw_other(place, than);
+            proptest::prop_assert!(other != than && other < weights.len(), "{}", other);
+        }
+
         #[test]
         fn every_run_of_calls_is_near_the_shares(
             weights in proptest::collection::vec(1_u32..50, 2..12),

@@ -16,14 +16,14 @@ use crate::{
 /// use mainstay::{client::{Config, PickBy}, stack};
 ///
 /// let mut policies = stack::Config::standard();
-/// policies.timeout = Some(Duration::from_secs(2));
+/// policies.timeout = Some(Duration::from_secs(20));
 /// let config = Config::new().stack(policies).pick_by(PickBy::PeakEwma);
 ///
 /// let file: Config = toml::from_str(r#"
 ///     pick_by = "peak_ewma"
 ///     [stack]
 ///     preset = "standard"
-///     timeout = "2s"
+///     timeout = "20s"
 ///     [stack.rate_limit]
 ///     calls = 500
 ///     per = "1s"

@@ -130,6 +130,14 @@ impl<D: Discovery> Registration<D> {
         self.update(self.instance().with_draining(true)).await
     }
 
+    /// Sends no more heartbeats and leaves the lease as it is, to run out: what a process does that is killed. For
+    /// trying out what others make of that.
+    pub fn abandon(self) {
+        let mut state = self.shared.state.lock();
+        state.closed = true;
+        state.lease = None;
+    }
+
     /// Deregisters the instance and waits until the backend knows. A future that is dropped does as a registration that
     /// is dropped.
     ///

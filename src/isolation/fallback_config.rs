@@ -18,7 +18,8 @@ use crate::{
 /// use std::{io, time::Duration};
 /// use mainstay::{Error, breaker, contract::Invocation, fallback::{CacheConfig, Fallback}, isolation::FallbackConfig};
 ///
-/// let last_good = Fallback::cached(CacheConfig::new(), |call: &Invocation<u64>| Some((call.method.clone(), call.request)));
+/// let key = |call: &Invocation<u64>| Some((call.method.clone(), call.request));
+/// let last_good = Fallback::cached(CacheConfig::new(), key);
 /// let config: FallbackConfig<u64, String, Error<io::Error>> =
 ///     FallbackConfig::new(last_good.or(Fallback::value("guest".to_owned())))
 ///         .max_retries(2)
@@ -88,8 +89,8 @@ impl<Req, T, E> FallbackConfig<Req, T, E> {
         Self { enabled: false, strategy: None, tries, circuit_breaker: CircuitBreaker::AsConfigured }
     }
 
-    /// Whether the fallback answers. One that does not keeps its strategy, and with it what that has learnt, and callers
-    /// get the original error.
+    /// Whether the fallback answers. One that does not keeps its strategy, and with it what that has learnt, and
+    /// callers get the original error.
     #[must_use]
     pub const fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
@@ -146,6 +147,12 @@ impl<Req, T, E> FallbackConfig<Req, T, E> {
     #[must_use]
     pub const fn is_enabled(&self) -> bool {
         self.enabled && self.strategy.is_some()
+    }
+
+    /// What it says of the circuit breaker.
+    #[must_use]
+    pub const fn breaker_settings(&self) -> &CircuitBreaker {
+        &self.circuit_breaker
     }
 
     /// Whether `other` has the same strategy: is a clone of this, whatever was changed since.

@@ -15,6 +15,7 @@ use crate::{
         manager::Shared,
         plan::Plan,
     },
+    registry::{Policies, PoliciesSnapshot},
     sync::atomic::Ordering::Acquire,
 };
 
@@ -63,6 +64,18 @@ impl<Req, T, E> Isolated<Req, T, E> {
         let plan = self.shared.table.of(&self.entry)?;
         (self.plan, self.version) = (Arc::downgrade(&plan), plan.version);
         Some(plan)
+    }
+}
+
+/// The policies of the service's level, for a [registry](crate::registry) to show; none once it is gone.
+impl<Req, T, E> Policies for Isolated<Req, T, E>
+where
+    Req: 'static,
+    T: 'static,
+    E: 'static,
+{
+    fn snapshot(&self) -> PoliciesSnapshot {
+        self.shared.table.of(&self.entry).map(|plan| plan.policies.snapshot()).into()
     }
 }
 

@@ -80,7 +80,7 @@ pub struct Stats {
     pub in_flight: u64,
     /// Calls that a fallback answered.
     pub fallbacks_used: u64,
-    /// Calls of services that are not registered. They are not among the calls.
+    /// Calls of services that are not registered, and of what cannot be a method. They are not among the calls.
     pub unknown: u64,
 }
 

@@ -75,7 +75,8 @@ impl<Req, T, E> IsolationManager<Req, T, E> {
         let (old, _) = self.switch(service, |now| Setting { health: Arc::clone(&health), ..now.clone() })?;
         let from = &old.setting.health;
         if from.status() != health.status() {
-            tracing::info!(service, from = %from.status(), to = %health.status(), "the health of a service has changed");
+            let (from, to) = (from.status(), health.status());
+            tracing::info!(service, %from, %to, "the health of a service has changed");
         }
         Ok(Health::clone(from))
     }
@@ -192,8 +193,8 @@ impl<Req, T, E> IsolationManager<Req, T, E> {
         Stats::of(&self.shared.table.all(), self.shared.meter.sums())
     }
 
-    /// Has an observer told of what happens to the policies of all services, those that are registered later too, and of
-    /// calls that were turned away because their service is unhealthy or unknown.
+    /// Has an observer told of what happens to the policies of all services, those that are registered later too, and
+    /// of calls that were turned away because their service is unhealthy or unknown.
     pub fn observe(&self, observer: impl Observer) {
         self.shared.sink.add(observer);
     }

@@ -1,11 +1,12 @@
 //! No allocation on the way of a call, counted by the allocator of this binary.
 
-use std::{future::ready, hint::black_box, task::Poll};
+use std::{future::ready, hash::Hash, hint::black_box, task::Poll};
 
 use allocation_counter::measure;
 use mainstay::{
-    Classify, Error, Stack,
+    Classify, Error, Stack, balance,
     breaker::{CircuitBreakerLayer, Config, Handle},
+    contract::Instance,
     fallback::{self, Fallback},
     hedge, rate_limit, retry, stack,
 };
@@ -106,6 +107,35 @@ fn a_call_through_a_fallback_allocates_nothing_whether_it_falls_back_or_not() {
         assert_eq!(fallen_back(other(), answer), 0);
         assert_eq!(fallen_back(cached().or(other()).on([]).or(Fallback::value(1)), answer), 0);
     }
+}
+
+#[test]
+fn a_call_through_a_balancer_allocates_nothing() {
+    fn allocations(picker: impl balance::Pick<u32>) -> u64 {
+        let config = balance::Config::new().breaker(Config::new());
+        let handle = balance::Handle::new("x", config);
+        for n in 1..=10 {
+            let instance = Instance::new("x", &format!("x-{n}"), "10.0.0.7", n).unwrap();
+            handle.insert(instance.into(), service_fn(|n: u32| ready(Answer::Ok(n))));
+        }
+        let mut service = balance::Balance::new(&handle, picker);
+        let mut request = 0;
+        let mut call = || {
+            request += 1;
+            assert!(black_box(poll_once(&mut service.call(request))).is_ready());
+        };
+        // The lanes of ten breakers are made at their first calls.
+        (0..1_000).for_each(|_| call());
+        measure(|| (0..100).for_each(|_| call())).count_total
+    }
+
+    assert_eq!(allocations(balance::RoundRobin::new()), 0);
+    assert_eq!(allocations(balance::Random), 0);
+    assert_eq!(allocations(balance::Weighted::new()), 0);
+    assert_eq!(allocations(balance::LeastLoaded), 0);
+    assert_eq!(allocations(balance::PeakEwma), 0);
+    let by_key = |request: &u32, key: &mut balance::KeyHasher| request.hash(key);
+    assert_eq!(allocations(balance::ConsistentHash::new([0; 16], by_key)), 0);
 }
 
 /// A stack around a service that answers at the first poll or, when `waits`, at the second.

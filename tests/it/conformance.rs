@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{bulkhead, conformance_breaker, conformance_retry, conformance_window, discovery, load_shed};
+use crate::{balance, bulkhead, conformance_breaker, conformance_retry, conformance_window, discovery, load_shed};
 
-const KINDS: [&str; 8] = ["CB", "WIN", "RT", "RL", "BH", "AD", "HG", "SD"];
+const KINDS: [&str; 10] = ["CB", "WIN", "RT", "RL", "BH", "AD", "HG", "OD", "LB", "SD"];
 
 #[test]
 fn every_scenario_is_a_test_or_is_left_out_with_a_reason() {
@@ -21,6 +21,7 @@ fn every_scenario_is_a_test_or_is_left_out_with_a_reason() {
         bulkhead::LEFT_OUT,
         load_shed::LEFT_OUT,
         discovery::LEFT_OUT,
+        balance::LEFT_OUT,
     ]
     .concat();
     let left_out: BTreeSet<String> = lists.iter().map(|(id, _)| (*id).to_owned()).collect();
@@ -89,7 +90,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn ids_are_read_from_headings_and_from_test_names() {
     assert_eq!(heading_id("### WIN-04 time window"), Some("WIN-04".to_owned()));
-    assert_eq!(heading_id("### OD-01 outliers"), None);
+    assert_eq!(heading_id("### XY-01 nothing"), None);
     assert_eq!(heading_id("CB-01 in a sentence"), None);
     assert_eq!(function_id("async fn cb_01_the_default_breaker() {"), Some("CB-01".to_owned()));
     assert_eq!(function_id("fn win_13_admission() {"), Some("WIN-13".to_owned()));

@@ -5,6 +5,7 @@
 
 mod alloc;
 mod bad_input;
+mod balance;
 mod breaker_cancel;
 mod breaker_control;
 mod breaker_model;
@@ -28,6 +29,7 @@ mod hosts;
 mod http;
 #[cfg(feature = "http")]
 mod http_stream;
+mod isolation;
 mod keyed;
 #[cfg(feature = "http")]
 mod keyed_http;
@@ -38,6 +40,7 @@ mod log;
 mod loopback;
 mod observe;
 mod rate_limit;
+mod registry;
 mod retry_budget;
 mod retry_cancel;
 mod retry_config;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use mainstay::{
     Error, Reason,
     client::Config,
-    contract::{Instance, Invocation, Method},
+    contract::{Instance, InstanceId, Invocation, Method},
     discovery::{Discovery, InMemory},
     fallback::Fallback,
+    time::Tick,
 };
 use tower::ServiceExt;
 
@@ -65,9 +66,9 @@ async fn the_first_calls_wait_for_the_first_instances_and_no_longer_than_they_ma
     let world = World::default();
     // Nobody is there: known at once, and no reason to wait.
     let client = users(&discovery, &world, Config::new());
-    let start = tokio::time::Instant::now();
+    let start = Tick::now();
     assert_eq!(reason(client.call("users", "get", 1).await), Some(Reason::NoInstance));
-    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(Tick::now().since(start), Duration::ZERO);
     register(&discovery, "users", "a").await;
     settle().await;
     assert_eq!(client.call("users", "get", 2).await.unwrap(), "2 from a");
@@ -84,9 +85,9 @@ async fn the_first_calls_wait_for_the_first_instances_and_no_longer_than_they_ma
         let client = mainstay::client::Client::builder(discovery.clone(), slow.clone())
             .config(Config::new().first_wait(limit))
             .build::<u32, String, Error<Boom>>();
-        let start = tokio::time::Instant::now();
+        let start = Tick::now();
         assert_eq!(reason(client.call("users", "get", 1).await), told);
-        assert_eq!(start.elapsed(), limit.min(ms(300)));
+        assert_eq!(Tick::now().since(start), limit.min(ms(300)));
     }
 }
 
@@ -103,7 +104,7 @@ async fn a_call_by_itself_gives_its_answer_and_what_became_of_it() {
     assert_eq!(answer.response, "7 from a");
     let told = answer.metadata;
     assert_eq!((told.service.as_str(), told.method.as_str()), ("users", "get"));
-    assert_eq!(told.instance.as_ref().map(|id| id.as_str()), Some("a"));
+    assert_eq!(told.instance.as_ref().map(InstanceId::as_str), Some("a"));
     assert_eq!((told.attempts, told.fallback, told.latency), (1, false, ms(40)));
     let json = serde_json::to_value(&told).unwrap();
     assert_eq!(json["latency_ms"], 40.0);
@@ -136,7 +137,7 @@ async fn a_call_by_itself_can_be_ended_left_alone_and_dropped() {
     let trace = detached.trace();
     detached.detach();
     tokio::time::sleep(ms(20)).await;
-    assert_eq!(trace.metadata().instance.as_ref().map(|id| id.as_str()), Some("a"));
+    assert_eq!(trace.metadata().instance.as_ref().map(InstanceId::as_str), Some("a"));
     assert_eq!(trace.metadata().latency, ms(10));
     // The one that was dropped before its task ran was never counted.
     let metrics = client.metrics("users").unwrap().total;
