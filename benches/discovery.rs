@@ -1,5 +1,5 @@
-//! A fleet of 10 000 instances in 1 000 services: memory for each instance, a heartbeat, a question, and the time from a
-//! change to all its watchers. `cargo bench --bench discovery`.
+//! A fleet of 10 000 instances in 1 000 services: memory for each instance, a heartbeat, a question, and the time from
+//! a change to all its watchers. `cargo bench --bench discovery`.
 //!
 //! For memory, the bytes that are held once all are registered are counted, instances with their names among them.
 

@@ -114,6 +114,9 @@
 //!
 //! A lock for each service, held for a look-up in a map. A snapshot is made when it is asked for and something has
 //! changed, whatever came in between: of 10 000 registrations one after the other, one.
+//!
+//! An instance with its lease takes about 550 bytes on the heap, its own names among them, and 16 more in a snapshot:
+//! 10 000 instances in 1 000 services some 6 MB.
 
 mod backend;
 #[cfg(feature = "discover")]
