@@ -18,6 +18,8 @@ use crate::name::Name;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
+    /// The call was ended by the one who made it.
+    Aborted,
     /// The bulkhead has no free place, and its queue none either.
     BulkheadFull,
     /// The circuit is open.
@@ -36,6 +38,10 @@ pub enum Reason {
     TimedOut,
     /// The service is known to be unhealthy, and was not asked.
     Unhealthy,
+    /// No method can have the name that was given.
+    UnknownMethod,
+    /// No service of that name is registered.
+    UnknownService,
 }
 
 impl Reason {
@@ -43,6 +49,7 @@ impl Reason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Aborted => "aborted",
             Self::BulkheadFull => "bulkhead_full",
             Self::CircuitOpen => "circuit_open",
             Self::CircuitProbing => "circuit_probing",
@@ -52,6 +59,8 @@ impl Reason {
             Self::RateLimited => "rate_limited",
             Self::TimedOut => "timed_out",
             Self::Unhealthy => "unhealthy",
+            Self::UnknownMethod => "unknown_method",
+            Self::UnknownService => "unknown_service",
         }
     }
 
@@ -144,6 +153,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = &self.policy;
         match self.reason {
+            Reason::Aborted => write!(f, "the call of \"{policy}\" was aborted"),
             Reason::BulkheadFull => write!(f, "bulkhead \"{policy}\" is full"),
             Reason::CircuitOpen => write!(f, "circuit breaker \"{policy}\" is open"),
             Reason::CircuitProbing => write!(f, "circuit breaker \"{policy}\" is half-open and all probes are taken"),
@@ -153,6 +163,8 @@ impl fmt::Display for Rejection {
             Reason::RateLimited => write!(f, "rate limit \"{policy}\" is used up"),
             Reason::TimedOut => write!(f, "\"{policy}\" timed out"),
             Reason::Unhealthy => write!(f, "\"{policy}\" is unhealthy"),
+            Reason::UnknownMethod => write!(f, "\"{policy}\" has no method of that name"),
+            Reason::UnknownService => write!(f, "no service \"{policy}\" is registered"),
         }?;
         match self.retry_after() {
             // Up to the millisecond: who comes back then does not come too early, and a log line stays readable.

@@ -52,6 +52,8 @@
 //! | a second copy of a call that takes too long | [`hedge`] |
 //! | answers when the service has none: values, other services, the last good one | [`fallback`] |
 //! | one of several instances for each call: pickers, health, ejection | [`balance`] |
+//! | services at levels of protection that change while in use | [`isolation`] |
+//! | all services of a process in one place | [`registry`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`OnOverload`], [`Outcome`] |
 //! | events, snapshots, latencies | [`observe`] |

@@ -191,3 +191,5 @@ pub use ring::KeyHasher;
 pub use service::Balance;
 pub use snapshot::{MemberSnapshot, MemberState, Snapshot};
 pub use steer::{NoSteer, Steer};
+
+pub(crate) use raw::Raw;

@@ -98,6 +98,7 @@ pub trait Candidates {
 
 /// The members that were tried for one call. Most calls try one.
 #[derive(Debug, Default)]
+#[allow(clippy::box_collection, reason = "every call carries it, and hardly any fills it")]
 pub(super) struct Tried(Option<Box<HashSet<u64>>>);
 
 impl Tried {

@@ -61,6 +61,6 @@ pub use endpoint::{Capability, Endpoint, Parameter, Response};
 pub use health::{Health, HealthStatus};
 pub use instance::{Instance, Protocol};
 pub use invocation::{AnyMethod, Invocation};
-pub use name::{InstanceId, Method, ServiceName};
+pub use name::{AsMethod, InstanceId, Method, ServiceName};
 pub use service::{Contract, ServiceContract};
 pub use version::Version;

@@ -144,6 +144,40 @@ names! {
     Method("method");
 }
 
+/// What names a method in a call: a [`Method`], whose name was checked before, or text, which is checked then.
+pub trait AsMethod {
+    /// The method.
+    ///
+    /// # Errors
+    ///
+    /// When it is none: see [`Method::new`].
+    fn as_method(&self) -> Result<Method, ConfigError>;
+}
+
+impl AsMethod for Method {
+    fn as_method(&self) -> Result<Method, ConfigError> {
+        Ok(self.clone())
+    }
+}
+
+impl AsMethod for str {
+    fn as_method(&self) -> Result<Method, ConfigError> {
+        Method::new(self)
+    }
+}
+
+impl AsMethod for String {
+    fn as_method(&self) -> Result<Method, ConfigError> {
+        Method::new(self)
+    }
+}
+
+impl<M: AsMethod + ?Sized> AsMethod for &M {
+    fn as_method(&self) -> Result<Method, ConfigError> {
+        (**self).as_method()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,8 @@
 //!   gave, until its body has ended, failed or been dropped, instead of at its head; [for
 //!   each key](crate::keyed::KeyedLayer::until_body_end) and for a [whole stack](crate::Stack::until_body_end) too.
 //! - [`retry_after`], [`retry_after_seconds`] and [`retry_after_date`] read and write the header.
+//! - [`Client::http`](crate::client::Client::http) calls services by name, over [`HttpTransport`], which reaches each
+//!   [instance](crate::contract::Instance).
 //! - [`DeadlineLayer`] and [`SendDeadlineLayer`] carry the time left from server to client in headers,
 //!   [`BodyTimeoutLayer`] cuts off bodies that stop half-way.
 //!
@@ -32,6 +34,7 @@
 mod attempt_limit;
 mod body_timeout;
 mod classify;
+mod client;
 mod deadline;
 mod keyed;
 mod replay;
@@ -44,10 +47,12 @@ mod streamed_body;
 mod streamed_queued;
 mod streamed_stack;
 mod tape;
+mod transport;
 
 pub use attempt_limit::{AttemptLimit, AttemptLimitFuture};
 pub use body_timeout::{BodyTimeout, BodyTimeoutFuture, BodyTimeoutLayer, LimitedBody};
 pub use classify::StatusClassify;
+pub use client::{HttpClientBuilder, error_kind};
 pub use deadline::{
     DeadlineLayer, GRPC_TIMEOUT, ReadDeadline, RequestDeadline, SendDeadline, SendDeadlineLayer, TIMEOUT_MS,
     grpc_timeout_value, timeout_header,
@@ -62,3 +67,4 @@ pub use streamed::{Streamed, StreamedFuture, StreamedLayer};
 pub use streamed_body::StreamedBody;
 pub use streamed_queued::{QueuedStreamed, QueuedStreamedFuture, QueuedStreamedLayer};
 pub use streamed_stack::{StackBody, StreamedStack, StreamedStackLayer};
+pub use transport::{HttpInstance, HttpTransport, TransportError, TransportFuture};

@@ -93,9 +93,13 @@ impl Meter {
     }
 
     pub(crate) fn latencies(&self) -> Option<Latency> {
-        let (mut sum, now) = (Sum::new(), Tick::now());
-        self.latencies.iter().for_each(|lane| lane.add_to(&mut sum, now));
+        let mut sum = Sum::new();
+        self.add_latencies(&mut sum, Tick::now());
         sum.latency()
+    }
+
+    pub(crate) fn add_latencies(&self, sum: &mut Sum, now: Tick) {
+        self.latencies.iter().for_each(|lane| lane.add_to(sum, now));
     }
 
     pub(crate) fn heap_size(&self) -> usize {

@@ -173,6 +173,12 @@ impl Config {
         self
     }
 
+    /// The same with a deadline that is no later than this.
+    pub(crate) fn deadline_within(mut self, limit: Duration) -> Self {
+        self.deadline = Some(self.deadline.map_or(limit, |own| own.min(limit)));
+        self
+    }
+
     pub(super) fn retries(&self, reason: Reason) -> bool {
         self.retry_on.contains(&reason)
     }

@@ -4,9 +4,11 @@ mod checks;
 mod duration;
 mod error;
 mod ratio;
+mod section;
 
 pub use error::ConfigError;
 
 pub(crate) use checks::{Checks, LONGEST};
 pub(crate) use duration::Span;
 pub(crate) use ratio::Ratio;
+pub(crate) use section::section;

@@ -67,6 +67,7 @@ struct Given {
     concurrency: Option<Part<concurrency::Config, concurrency::Handle>>,
     bulkhead: Option<Part<bulkhead::Config, bulkhead::Handle>>,
     attempt_timeout: Option<Part<Duration, timeout::Handle>>,
+    fallback: Option<fallback::Handle>,
 }
 
 impl StackBuilder {
@@ -95,6 +96,7 @@ impl Config {
             concurrency: self.concurrency.map(Part::Config),
             bulkhead: self.bulkhead.map(Part::Config),
             attempt_timeout: self.attempt_timeout.map(Part::Config),
+            fallback: None,
         };
         StackBuilder { given, ..StackBuilder::new(name).with_replay(Cloned) }
     }
@@ -173,6 +175,13 @@ impl<C, F, R> StackBuilder<C, F, R> {
     pub fn fallback<G>(self, strategy: G) -> StackBuilder<C, G, R> {
         let Self { name, given, rule, replay, .. } = self;
         StackBuilder { name, given, rule, strategy, replay }
+    }
+
+    /// Counts and tells of the fallback's answers with a handle that exists already: several stacks may share one. By
+    /// default the stack has one of its own, under its name.
+    pub fn fallback_handle(mut self, fallback: fallback::Handle) -> Self {
+        self.given.fallback = Some(fallback);
+        self
     }
 
     /// How requests are sent again, instead of by cloning them: a [`Replay`](retry::Replay), or a closure
@@ -282,7 +291,7 @@ impl Given {
         let concurrency = Part::all(self.concurrency, |config| concurrency::Handle::try_new(of, config))?;
         let bulkhead = Part::all(self.bulkhead, |config| bulkhead::Handle::try_new(of, config))?;
         let attempt_timeout = Part::all(self.attempt_timeout, |limit| timeout::Handle::try_new(of, limit))?;
-        let fallback = fallback::Handle::try_new(of)?;
+        let fallback = self.fallback.map_or_else(|| fallback::Handle::try_new(of), Ok)?;
         let (outer, inner) = ((load_shed, rate_limit), (breaker, (concurrency, bulkhead)));
         Ok(Policies { name, fallback, outer, timeout, retry, hedge, inner, attempt_timeout })
     }

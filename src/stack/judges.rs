@@ -12,6 +12,14 @@ pub struct Judges<C, Q> {
     pub(super) rule: Q,
 }
 
+impl<C, Q> Judges<C, Q> {
+    /// Both.
+    #[must_use]
+    pub const fn new(classify: C, rule: Q) -> Self {
+        Self { classify, rule }
+    }
+}
+
 impl<T, E, C: Classify<T, E>, Q> Classify<T, E> for Judges<C, Q> {
     #[inline]
     fn classify(&self, result: Result<&T, &E>) -> Outcome {

@@ -104,3 +104,5 @@ pub use part::Part;
 pub use policies::Innermost;
 pub use replays::{Hook, Once, Resend};
 pub use whole::{Snapshot, Stack};
+
+pub(crate) use raw::Raw;

@@ -1,19 +1,19 @@
 //! The settings as a file has them.
 
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     breaker, bulkhead, concurrency, hedge, load_shed, rate_limit, retry,
-    settings::{ConfigError, Span},
+    settings::{ConfigError, Span, section},
     stack::config::Config,
 };
 
 /// Every section may be missing, and then is not part of the stack, or is that of the preset.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Raw {
+pub(crate) struct Raw {
     #[serde(skip_serializing_if = "Option::is_none")]
     preset: Option<Preset>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,29 +43,6 @@ enum Preset {
     HttpClient,
     Database,
     Cache,
-}
-
-/// A section is a table: a list would be read as its fields in order, which nobody means.
-fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    struct Table<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Table<T> {
-        type Value = Option<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a section with the settings of the policy")
-        }
-
-        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
-            T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Some)
-        }
-
-        fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
-            Ok(None)
-        }
-    }
-
-    deserializer.deserialize_any(Table(PhantomData))
 }
 
 impl TryFrom<Raw> for Config {

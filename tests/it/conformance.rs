@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{balance, bulkhead, conformance_breaker, conformance_retry, conformance_window, load_shed};
+use crate::{balance, bulkhead, conformance_breaker, conformance_retry, conformance_window, discovery, load_shed};
 
-const KINDS: [&str; 9] = ["CB", "WIN", "RT", "RL", "BH", "AD", "HG", "OD", "LB"];
+const KINDS: [&str; 10] = ["CB", "WIN", "RT", "RL", "BH", "AD", "HG", "SD", "OD", "LB"];
 
 #[test]
 fn every_scenario_is_a_test_or_is_left_out_with_a_reason() {
@@ -21,6 +21,7 @@ fn every_scenario_is_a_test_or_is_left_out_with_a_reason() {
         bulkhead::LEFT_OUT,
         load_shed::LEFT_OUT,
         balance::LEFT_OUT,
+        discovery::LEFT_OUT,
     ]
     .concat();
     let left_out: BTreeSet<String> = lists.iter().map(|(id, _)| (*id).to_owned()).collect();

@@ -8,6 +8,7 @@ mod respond;
 mod server;
 mod stream;
 mod streamed_stack;
+mod transport;
 
 use std::{
     collections::VecDeque,

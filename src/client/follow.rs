@@ -1,0 +1,212 @@
+//! Keeps the members of a balancer what discovery says they are.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::task::{AbortHandle, JoinSet};
+use tower::Service;
+
+use crate::{
+    balance,
+    client::{
+        call::Reached,
+        following::{Following, Running},
+    },
+    contract::{Instance, InstanceId},
+    discovery::{Change, Discovery, Snapshot, Update, Watch},
+    time::random,
+};
+
+/// How long to wait after a failure: twice as long after each further one.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Wait after so many failures in a row, less up to a half of it, so that many clients do not come at once.
+fn backoff(failures: u32) -> Duration {
+    let wait = SHORTEST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
+    wait.mul_f64(1.0 - random() / 2.0)
+}
+
+/// Runs until it is dropped.
+pub(super) async fn follow<D, M>(
+    discovery: Arc<D>,
+    make: M,
+    members: balance::Handle<Reached<M::Response>>,
+    running: Running,
+) where
+    D: Discovery,
+    M: Service<Instance> + Clone + Send + 'static,
+    M::Response: Clone + Send + Sync + 'static,
+    M::Error: fmt::Display + Send,
+    M::Future: Send,
+{
+    let following = running.following();
+    let mut crew = Crew { make, members, wanted: HashMap::new(), makers: JoinSet::new() };
+    let mut failures = 0;
+    loop {
+        match discovery.watch(following.service()).await {
+            Ok(watch) => {
+                crew.watch(watch, following, &mut failures).await;
+                following.lost("the watch has ended");
+            }
+            Err(error) => {
+                tracing::warn!(service = %following.service(), %error, "the instances of a service cannot be watched");
+                following.lost(&error.to_string());
+            }
+        }
+        let until = pin!(tokio::time::sleep(backoff(failures)));
+        failures = failures.saturating_add(1);
+        until.await;
+    }
+}
+
+/// The members, and those on their way to be one.
+struct Crew<M: Service<Instance>> {
+    make: M,
+    members: balance::Handle<Reached<M::Response>>,
+    wanted: HashMap<InstanceId, Wanted>,
+    makers: JoinSet<Made<M::Response>>,
+}
+
+/// An instance as it was last heard of.
+struct Wanted {
+    instance: Arc<Instance>,
+    // None once it is a member.
+    maker: Option<AbortHandle>,
+}
+
+struct Made<S> {
+    instance: Arc<Instance>,
+    transport: S,
+}
+
+impl<M> Crew<M>
+where
+    M: Service<Instance> + Clone + Send + 'static,
+    M::Response: Clone + Send + Sync + 'static,
+    M::Error: fmt::Display + Send,
+    M::Future: Send,
+{
+    /// Until the watch ends.
+    async fn watch(&mut self, mut watch: Watch, following: &Following, failures: &mut u32) {
+        loop {
+            match poll_fn(|cx| self.poll_next(&mut watch, cx)).await {
+                Next::Update(Update::Snapshot(snapshot)) => {
+                    *failures = 0;
+                    following.found(&snapshot);
+                    self.sync(&snapshot);
+                }
+                Next::Update(Update::Event(event)) => self.change(event.change, following),
+                Next::Made(made) => self.add(made),
+                Next::End => return,
+            }
+            // The first callers wait for members, not for all of them: one maker that hangs is not to hold them up.
+            if following.has_found() && (self.makers.is_empty() || !self.members.is_empty()) {
+                following.open();
+            }
+        }
+    }
+
+    fn poll_next(&mut self, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<Next<M::Response>> {
+        while let Poll::Ready(Some(joined)) = self.makers.poll_join_next(cx) {
+            match joined {
+                Ok(made) => return Poll::Ready(Next::Made(made)),
+                Err(error) if error.is_panic() => {
+                    tracing::error!("a transport panicked while it was made; its instance is not called");
+                }
+                Err(_) => {}
+            }
+        }
+        watch.poll_next(cx).map(|update| update.map_or(Next::End, Next::Update))
+    }
+
+    fn sync(&mut self, snapshot: &Snapshot) {
+        let gone: Vec<InstanceId> = self.wanted.keys().filter(|id| snapshot.get(id).is_none()).cloned().collect();
+        gone.iter().for_each(|id| self.remove(id));
+        snapshot.iter().for_each(|instance| self.want(instance));
+    }
+
+    fn change(&mut self, change: Change, following: &Following) {
+        match change {
+            Change::Added(instance) | Change::Updated(instance) => self.want(&instance),
+            Change::Removed(instance, _) => self.remove(instance.id()),
+            other => following.told(&other),
+        }
+    }
+
+    /// The instance is there, or has changed.
+    fn want(&mut self, instance: &Arc<Instance>) {
+        if let Some(known) = self.wanted.get_mut(instance.id()) {
+            let before = std::mem::replace(&mut known.instance, Arc::clone(instance));
+            if is_reached_alike(&before, instance) {
+                self.members.update(instance);
+                return;
+            }
+        }
+        let maker = self.makers.spawn(made(self.make.clone(), Arc::clone(instance)));
+        let wanted = Wanted { instance: Arc::clone(instance), maker: Some(maker) };
+        if let Some(before) = self.wanted.insert(instance.id().clone(), wanted) {
+            before.maker.iter().for_each(AbortHandle::abort);
+        }
+    }
+
+    fn remove(&mut self, id: &InstanceId) {
+        if let Some(wanted) = self.wanted.remove(id) {
+            wanted.maker.iter().for_each(AbortHandle::abort);
+            self.members.remove(id);
+        }
+    }
+
+    fn add(&mut self, Made { instance, transport }: Made<M::Response>) {
+        // It may have gone, or moved, while its transport was made.
+        let Some(wanted) = self.wanted.get_mut(instance.id()) else { return };
+        if is_reached_alike(&wanted.instance, &instance) {
+            wanted.maker = None;
+            let instance = Arc::clone(&wanted.instance);
+            self.members.insert(Arc::clone(&instance), Reached { transport, instance });
+        }
+    }
+}
+
+enum Next<S> {
+    Update(Update),
+    Made(Made<S>),
+    End,
+}
+
+fn is_reached_alike(one: &Instance, other: &Instance) -> bool {
+    let address = |of: &Instance| (of.port(), of.protocol());
+    one.host() == other.host() && address(one) == address(other)
+}
+
+/// The transport to an instance, however often it takes.
+async fn made<M>(mut make: M, instance: Arc<Instance>) -> Made<M::Response>
+where
+    M: Service<Instance>,
+    M::Error: fmt::Display,
+{
+    let mut failures = 0;
+    loop {
+        let ready = poll_fn(|cx| make.poll_ready(cx)).await;
+        let transport = match ready {
+            Ok(()) => make.call(Instance::clone(&instance)).await,
+            Err(error) => Err(error),
+        };
+        match transport {
+            Ok(transport) => return Made { instance, transport },
+            Err(error) => {
+                let (service, id) = (instance.service(), instance.id());
+                tracing::warn!(%service, instance = %id, %error, "there is no way to an instance yet");
+            }
+        }
+        tokio::time::sleep(backoff(failures)).await;
+        failures = failures.saturating_add(1);
+    }
+}
