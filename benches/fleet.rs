@@ -86,6 +86,7 @@ fn memory() {
     let took = begun.elapsed() / INSTANCES as u32;
     row("discovery, an instance with its lease", format!("{} bytes", bytes / INSTANCES));
     row("registering one", format!("{:.1} us", took.as_secs_f64() * 1e6));
+    questions();
 
     let (watches, bytes) = kept(|| {
         let mut watches: Vec<_> = (0..SERVICES).map(|n| now(discovery.watch(&service(n))).unwrap()).collect();
@@ -101,6 +102,25 @@ fn memory() {
     row("balancer, an instance", format!("{} bytes", bytes / INSTANCES));
     drop(fleet);
     clients(&discovery);
+}
+
+/// What a backend in memory is asked all the time.
+fn questions() {
+    let discovery = InMemory::new();
+    let register = |(service, n)| now(discovery.register(instance(service, n), TTL)).unwrap();
+    let leases: Vec<Lease> = all().map(register).collect();
+    let services: Vec<ServiceName> = (0..SERVICES).map(service).collect();
+    let each = |ask: &dyn Fn(usize)| {
+        median(|| {
+            let begun = Instant::now();
+            (0..INSTANCES).for_each(ask);
+            begun.elapsed().as_secs_f64() * 1e9 / INSTANCES as f64
+        })
+    };
+    let heartbeat = each(&|n| now(discovery.heartbeat(&leases[n])).unwrap());
+    row("a heartbeat", format!("{heartbeat:.0} ns"));
+    let instances = each(&|n| drop(black_box(now(discovery.instances(&services[n % SERVICES])).unwrap())));
+    row("the instances of a service", format!("{instances:.0} ns"));
 }
 
 /// A client that follows everything.

@@ -51,9 +51,13 @@
 //! | the retry: what it tries again and when, its budget, all its settings | [`retry`] |
 //! | a second copy of a call that takes too long | [`hedge`] |
 //! | answers when the service has none: values, other services, the last good one | [`fallback`] |
-//! | services at levels of protection that change while in use | [`isolation`] |
+//! | **many services, many instances**: all of it, from contract to isolation | [`guide`] |
+//! | what services promise, versions, health, instances, calls by method | [`contract`] |
 //! | all services of a process in one place | [`registry`] |
+//! | which instances there are: leases, watches, health checks | [`discovery`] |
 //! | one of several instances for each call: pickers, health, ejection | [`balance`] |
+//! | calls of services by name: retries on another instance, metrics by method | [`client`] |
+//! | services at levels of protection that change while in use | [`isolation`] |
 //! | errors: how a rejection travels in *your* error type | [`Error`], [`CarryRejection`] |
 //! | what counts as a failure | [`Classify`], [`OnError`], [`OnOverload`], [`Outcome`] |
 //! | events, snapshots, latencies | [`observe`] |
@@ -84,7 +88,8 @@
 //!
 //! | feature | default | what |
 //! |---|---|---|
-//! | `http` | no | what a status means, `Retry-After`, rejections as responses, bodies judged at their end |
+//! | `http` | no | statuses, `Retry-After`, rejections as responses, bodies judged at their end, a client over HTTP |
+//! | `discover` | no | discovery as a `tower::discover::Discover`, watches as streams |
 //! | `full` | no | all of the above |
 //!
 //! Features only add; none changes what the rest does. The minimum Rust version is 1.85.
