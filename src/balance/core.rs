@@ -147,7 +147,10 @@ impl<S> Core<S> {
         let (id, config) = (instance.id().clone(), &state.config);
         let breaker = config.breaker.as_ref().map(|config| {
             let name = self.hub.name_of(&id);
-            breaker::Handle::of_checked(name, config.clone())
+            let breaker = breaker::Handle::of_checked(name, config.clone());
+            let hub = Arc::clone(&self.hub);
+            breaker.observe(move |event: &Event<'_>| hub.sink.tell(&hub.name, || event.clone()));
+            breaker
         });
         let member = Arc::new(Member {
             vitals: Vitals::new(config.initial_latency, now),

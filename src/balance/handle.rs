@@ -173,7 +173,8 @@ impl<S> Handle<S> {
         self.core.locked(|state| state.config.clone())
     }
 
-    /// Has an observer told of ejections, readmissions, panics, and calls for which there was no instance.
+    /// Has an observer told of ejections, readmissions, panics, and calls for which there was no instance; and of what
+    /// happens to the breakers of instances, by their own names.
     pub fn observe(&self, observer: impl Observer) {
         self.core.hub.sink.add(observer);
     }

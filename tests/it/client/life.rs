@@ -198,7 +198,11 @@ async fn observers_hear_of_every_policy_of_every_service() {
     world.set("b", Mode::Fails);
     assert_eq!(client.call("users", "get", 1).await, Err(Error::Inner(Boom)));
     let _ = client.call("orders", "get", 1).await;
+    for n in 0..30 {
+        let _ = client.call("users", "get", n).await;
+    }
     let heard = heard.lock().unwrap();
+    assert!(heard.iter().any(|policy| policy == "users/a"), "a circuit of an instance: {heard:?}");
     assert!(heard.iter().any(|policy| policy == "users"), "{heard:?}");
     assert!(heard.iter().any(|policy| policy == "orders"), "{heard:?}");
 }
