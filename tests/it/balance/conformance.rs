@@ -279,7 +279,8 @@ async fn od_17_consecutive_failures_of_a_node() {
 async fn od_18_a_row_of_failures_or_a_success_rate() {
     let both = breaker::Config::new()
         .failure_rate(0.2)
-        .time_window(ms(30_000))
+        // Twice the source's: the edge of a window of buckets lies somewhere within a bucket.
+        .time_window(ms(60_000))
         .minimum_calls(30)
         .consecutive_failures(3)
         .open_for(ms(5_000));
