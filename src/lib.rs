@@ -110,6 +110,7 @@ pub mod discovery;
 mod error;
 pub mod ext;
 pub mod fallback;
+mod guarded;
 pub mod guide;
 pub mod hedge;
 #[cfg(feature = "http")]

@@ -15,8 +15,8 @@ const FLOORS: [(&str, &[&str]); 8] = [
     (
         "ground",
         &[
-            "budget", "deadline", "error", "lanes", "name", "outcome", "own", "priority", "replay", "settings", "sync",
-            "time", "waiters", "window",
+            "budget", "deadline", "error", "guarded", "lanes", "name", "outcome", "own", "priority", "replay",
+            "settings", "sync", "time", "waiters", "window",
         ],
     ),
     ("watch", &["admission", "observe"]),

@@ -17,7 +17,7 @@ use crate::{
         trail::{Metadata, Trail},
     },
     contract::{AsMethod, InstanceId, Invocation, Method, ServiceName},
-    error::{CarryRejection, Rejection},
+    error::{CarryRejection, Reason, Rejection},
     observe::Observer,
     settings::ConfigError,
     time::Tick,
@@ -48,8 +48,12 @@ impl<Req, T, E> Caller<Req, T, E> {
     }
 
     /// Calls a method: see [`Client::call`](super::Client::call).
-    pub fn call_method(&self, method: Method, request: Req) -> ResponseFuture<T, E> {
-        ResponseFuture { call: Ok(self.begin(Invocation::new(method, request)).0) }
+    pub fn call_method(&self, method: impl AsMethod, request: Req) -> ResponseFuture<T, E> {
+        let call = method.as_method().map_err(|error| {
+            tracing::warn!(service = %self.name(), %error, "a call of a method that cannot be");
+            Rejection::new(Reason::UnknownMethod, self.name().policy_name())
+        });
+        ResponseFuture { call: call.map(|method| self.begin(Invocation::new(method, request)).0) }
     }
 
     /// Like [`call_method`](Self::call_method), with what became of the call, whether it failed or not.

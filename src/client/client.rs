@@ -17,9 +17,8 @@ use crate::{
         pending::Pending,
         shared::KindOf,
     },
-    contract::{AsMethod, Method, ServiceName},
+    contract::{AsMethod, ServiceName},
     error::{Reason, Rejection},
-    name::Name,
     settings::ConfigError,
 };
 
@@ -142,9 +141,12 @@ impl<Req, T, E> Client<Req, T, E> {
     /// rejection: [`Reason::NoInstance`] when no instance may be called, [`Reason::UnknownService`] and
     /// [`Reason::UnknownMethod`] for names that are none; [`service`](Self::service) says what is wrong with one.
     pub fn call(&self, service: &str, method: impl AsMethod, request: Req) -> ResponseFuture<T, E> {
-        match self.find(service, method) {
-            Ok((caller, method)) => caller.call_method(method, request),
-            Err(rejection) => ResponseFuture::refused(rejection),
+        match self.route(service) {
+            Ok(route) => Caller::new(route).call_method(method, request),
+            Err(error) => {
+                tracing::warn!(%error, "a call of a service that cannot be");
+                ResponseFuture::refused(Rejection::new(Reason::UnknownService, ServiceName::policy_of(service)))
+            }
         }
     }
 
@@ -164,20 +166,6 @@ impl<Req, T, E> Client<Req, T, E> {
         E: Send + 'static,
     {
         Caller::new(self.route(service)?).call_async(method, request)
-    }
-
-    fn find(&self, service: &str, method: impl AsMethod) -> Result<(Caller<Req, T, E>, Method), Rejection> {
-        let route = self.route(service).map_err(|error| {
-            tracing::warn!(%error, "a call of a service that cannot be");
-            let name = ServiceName::new(service).map(|name| name.policy_name());
-            let name = name.unwrap_or_else(|_| Name::new("not-a-service-name").expect("it is a name"));
-            Rejection::new(Reason::UnknownService, name)
-        })?;
-        let method = method.as_method().map_err(|error| {
-            tracing::warn!(service = %route.name(), %error, "a call of a method that cannot be");
-            Rejection::new(Reason::UnknownMethod, route.name().policy_name())
-        })?;
-        Ok((Caller::new(route), method))
     }
 }
 

@@ -4,7 +4,6 @@ use std::{
     borrow::Cow,
     fmt,
     future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -27,6 +26,7 @@ use crate::{
     },
     contract::{Invocation, ServiceName},
     error::{CarryRejection, Rejection},
+    guarded::guarded,
     outcome::Classify,
     time::Tick,
 };
@@ -89,10 +89,7 @@ impl<S, C, T, E> Lane<S, C, T, E> {
 
     fn kind(&self, result: &Result<T, E>) -> Option<Cow<'static, str>> {
         let kind = self.kinds.get()?;
-        catch_unwind(AssertUnwindSafe(|| kind(result.as_ref()))).unwrap_or_else(|_| {
-            tracing::error!("the hook that names kinds of errors panicked");
-            None
-        })
+        guarded("hook for kinds of errors", || kind(result.as_ref())).flatten()
     }
 }
 
@@ -126,6 +123,9 @@ where
                 Ok(()) => service.call(call).await,
                 Err(error) => Err(error),
             };
+            if result.as_ref().err().and_then(E::rejection).is_some() {
+                trail.turned_away();
+            }
             let now = Tick::now();
             let took = trail.end(now);
             counting.end(self.end(&result, &trail), now, took);

@@ -63,6 +63,12 @@ impl Trail {
         self.sent.lock().to.push(Arc::clone(instance));
     }
 
+    /// A policy turned the call away or cut it off: whatever instances answered before, it is not the answer.
+    pub(super) fn turned_away(&self) {
+        let before = self.sent.lock().answered.take();
+        drop(before);
+    }
+
     /// An instance gave an answer; a later one takes its place.
     pub(super) fn answered(&self, instance: &Instance) {
         let before = self.sent.lock().answered.replace(instance.id().clone());

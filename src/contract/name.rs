@@ -144,6 +144,16 @@ names! {
     Method("method");
 }
 
+impl ServiceName {
+    /// The name of a service in its rejections, even if no service can have such a name.
+    pub(crate) fn policy_of(text: &str) -> Name {
+        match Self::new(text) {
+            Ok(name) => name.policy_name(),
+            Err(_) => Name::new("not-a-service-name").expect("it is one"),
+        }
+    }
+}
+
 /// What names a method in a call: a [`Method`], whose name was checked before, or text, which is checked then.
 pub trait AsMethod {
     /// The method.

@@ -6,7 +6,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::fallback::{core::guarded, strategy::Strategy};
+use crate::{fallback::strategy::Strategy, guarded::guarded};
 
 /// One strategy, and another where the first has nothing or fails. Made by [`Fallback::or`](super::Fallback::or).
 #[derive(Debug, Clone)]

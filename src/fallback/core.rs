@@ -1,15 +1,13 @@
 //! One fallback: what follows from a result, and from the fallback's own.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::fmt;
 
 use crate::{
     fallback::{
         meter::{Count, Meter},
         strategy::Strategy,
     },
+    guarded::guarded,
     name::Name,
     observe::{Event, Sink},
     outcome::{Classify, Outcome},
@@ -147,17 +145,5 @@ fn describe<T, E: fmt::Display>(failed: Result<&T, &E>, tell: impl FnOnce(fmt::A
     match failed {
         Ok(_) => tell(format_args!("a result that counts as a failure")),
         Err(error) => tell(format_args!("{error}")),
-    }
-}
-
-/// Runs the user's code. A panic in it is told, and goes no further.
-#[inline]
-pub(super) fn guarded<R>(whose: &'static str, run: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(value) => Some(value),
-        Err(_) => {
-            tracing::error!("a {whose} panicked; the call gets what there is without it");
-            None
-        }
     }
 }

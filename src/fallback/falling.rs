@@ -7,9 +7,9 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::fallback::{
-    core::{Core, guarded},
-    strategy::Strategy,
+use crate::{
+    fallback::{core::Core, strategy::Strategy},
+    guarded::guarded,
 };
 
 pin_project! {

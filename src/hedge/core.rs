@@ -1,12 +1,10 @@
 //! One hedge: where calls begin, when another copy may be sent, and what it came to.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
-};
+use std::time::Duration;
 
 use crate::{
     budget::{Budget, Reservation},
+    guarded::guarded,
     hedge::{
         config::Config,
         meter::{Count, Meter},
@@ -144,18 +142,6 @@ impl Core {
         if let Some(since) = end.since.filter(|_| measured && self.pace.measures()) {
             let now = Tick::now();
             self.pace.record(now, now.nanos_since(since));
-        }
-    }
-}
-
-/// Runs the user's code. A panic in it is told, and goes no further.
-#[inline]
-pub(super) fn guarded<R>(whose: &'static str, run: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(value) => Some(value),
-        Err(_) => {
-            tracing::error!("a {whose} panicked; no other copy of the call is sent for its sake");
-            None
         }
     }
 }

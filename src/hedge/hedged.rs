@@ -10,8 +10,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::{
+    guarded::guarded,
     hedge::{
-        core::{Core, End, Ticket, guarded},
+        core::{Core, End, Ticket},
         race::Race,
         rule::Judgement,
     },

@@ -8,8 +8,8 @@ use tower::Service;
 
 use crate::{
     error::CarryRejection,
+    guarded::guarded,
     hedge::{
-        core::guarded,
         future::{ResponseFuture, Spare},
         handle::Handle,
         layer::Parts,

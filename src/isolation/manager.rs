@@ -18,7 +18,6 @@ use crate::{
         plan::{Plan, Setting, Targets},
         table::Table,
     },
-    name::Name,
     observe::{Event, Sink},
     settings::ConfigError,
 };
@@ -202,18 +201,10 @@ impl<Req, T, E> Shared<Req, T, E> {
     #[cold]
     pub(super) fn refuse(&self, service: &str, reason: Reason) -> ResponseFuture<Req, T, E> {
         self.meter.count(Count::Unknown);
-        let policy = policy_of(service);
+        let policy = ServiceName::policy_of(service);
         let rejection = Rejection::new(reason, policy.clone());
         self.sink.tell(&policy, || Event::Rejected(&rejection));
         ResponseFuture::unknown(rejection)
-    }
-}
-
-/// The name of a service in its rejections, even if no service can have such a name.
-fn policy_of(service: &str) -> Name {
-    match ServiceName::new(service) {
-        Ok(name) => name.policy_name(),
-        Err(_) => Name::new("not-a-service-name").expect("it is one"),
     }
 }
 

@@ -1,13 +1,10 @@
 //! One retry: where calls begin, and what follows from their results.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use crate::{
     budget::{Budget, Reservation},
+    guarded::guarded,
     lanes::Seat,
     name::Name,
     observe::{Event, GiveUp, Retry, Sink},
@@ -183,16 +180,4 @@ impl Core {
 #[cold]
 fn after_now(after: Duration) -> Tick {
     Tick::now() + after
-}
-
-/// Runs the user's code. A panic in it is told, ends the retries of the call, and goes no further.
-#[inline]
-pub(crate) fn guarded<R>(whose: &'static str, run: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(value) => Some(value),
-        Err(_) => {
-            tracing::error!("a {whose} panicked; the call is not tried again for its sake");
-            None
-        }
-    }
 }

@@ -7,11 +7,11 @@ use std::{
 use tower::Service;
 
 use crate::{
+    guarded::guarded,
     outcome::OnError,
     own::Own,
     replay::{Cloned, Replay},
     retry::{
-        core::guarded,
         future::{ResponseFuture, Spare},
         handle::Handle,
         layer::Parts,

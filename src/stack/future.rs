@@ -16,8 +16,9 @@ use crate::{
     deadline::Deadline,
     error::{CarryRejection, Rejection},
     fallback::{Strategy, falling::Falling},
+    guarded::guarded,
     outcome::{Classify, Outcome},
-    retry::{Replay, Rule, guarded},
+    retry::{Replay, Rule},
     stack::{
         alarm::{Alarm, Beat},
         attempt::Due,

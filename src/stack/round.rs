@@ -16,12 +16,13 @@ use crate::{
     admission::Gatekeeper,
     deadline::Deadline,
     error::CarryRejection,
+    guarded::guarded,
     hedge::{
         core::{Core, End},
         rule::{Judgement, judge},
     },
     outcome::Classify,
-    retry::{Replay, guarded},
+    retry::Replay,
     stack::{
         alarm::Beat,
         attempt::{Attempt, Due},

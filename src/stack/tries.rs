@@ -12,8 +12,9 @@ use crate::{
     admission::Gatekeeper,
     deadline::Deadline,
     error::CarryRejection,
+    guarded::guarded,
     outcome::Classify,
-    retry::{Course, Next, Replay, Rule, Step, guarded},
+    retry::{Course, Next, Replay, Rule, Step},
     stack::{
         alarm::Beat,
         attempt::Due,

@@ -8,7 +8,9 @@ use mainstay::{
     breaker,
     client::{Call, Config, PickBy},
     contract::Method,
-    hedge, rate_limit, stack,
+    hedge, rate_limit,
+    retry::{self, Backoff},
+    stack,
 };
 
 use super::{Mode, builder, fleet, register, settle, tries, users};
@@ -33,6 +35,23 @@ async fn a_retry_goes_to_another_instance() {
             assert_eq!(tried.len(), told.tried.len(), "{pick_by:?} tried one twice: {told:?}");
             assert_eq!(told.instance.unwrap().as_str(), "c");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_cut_off_after_an_answer_was_answered_by_nobody() {
+    let (discovery, world) = fleet(&["a", "b"]).await;
+    world.set("a", Mode::Fails);
+    world.set("b", Mode::Hangs);
+    let mut policies = stack::Config::new();
+    policies.timeout = Some(ms(100));
+    policies.retry = Some(retry::Config::new().attempts(2).backoff(Backoff::fixed(ms(1))).no_budget());
+    let client = users(&discovery, &world, Config::new().stack(policies).pick_by(PickBy::RoundRobin));
+    let caller = client.service("users").unwrap();
+    for _ in 0..4 {
+        let (answer, told) = caller.call_traced(Method::new("get").unwrap(), 1).await;
+        assert!(matches!(answer, Err(Error::Rejected(rejection)) if rejection.reason() == Reason::TimedOut));
+        assert_eq!(told.instance, None, "{told:?}");
     }
 }
 
