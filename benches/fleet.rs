@@ -143,6 +143,14 @@ fn clients(discovery: &InMemory) {
         format!("{} bytes", bytes / INSTANCES),
     );
     row("following all services and calling each once", format!("{:.0} ms", took.as_secs_f64() * 1e3));
+    let ((), bytes) = kept(|| {
+        alone.block_on(async {
+            for n in 0..100 {
+                client.call("service-0", format!("method-{n}"), ()).await.unwrap();
+            }
+        });
+    });
+    row("client, the metrics of a method that one thread calls", format!("{} bytes", bytes / 100));
     drop(client);
 }
 
