@@ -10,6 +10,8 @@ use std::{
 
 use mainstay::{
     Error, Reason,
+    balance::{self, Outlier},
+    breaker,
     client::{Client, Config},
     contract::{HealthStatus, Instance, ServiceName},
     discovery::{Discovery, DiscoveryError, InMemory, Lease, Snapshot, Watch},
@@ -190,17 +192,18 @@ async fn observers_hear_of_every_policy_of_every_service() {
     let (discovery, world) = fleet(&["a", "b"]).await;
     let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
     let log = Arc::clone(&heard);
+    let fragile = breaker::Config::new().no_failure_rate().consecutive_failures(2);
+    let balance = balance::Config::new().outlier(Outlier::off()).breaker(fragile);
     let client: Users = Client::builder(discovery, world.clone())
-        .config(tries(2))
+        .config(tries(2).balance(balance))
         .observe(move |event: &mainstay::observe::Event<'_>| log.lock().unwrap().push(event.policy().to_owned()))
         .build();
     world.set("a", Mode::Fails);
     world.set("b", Mode::Fails);
     assert_eq!(client.call("users", "get", 1).await, Err(Error::Inner(Boom)));
     let _ = client.call("orders", "get", 1).await;
-    for n in 0..30 {
-        let _ = client.call("users", "get", n).await;
-    }
+    // Both instances at each call: after two of them their circuits are open.
+    let _ = client.call("users", "get", 2).await;
     let heard = heard.lock().unwrap();
     assert!(heard.iter().any(|policy| policy == "users/a"), "a circuit of an instance: {heard:?}");
     assert!(heard.iter().any(|policy| policy == "users"), "{heard:?}");
