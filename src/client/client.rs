@@ -1,6 +1,6 @@
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -17,7 +17,7 @@ use crate::{
         pending::Pending,
         shared::KindOf,
     },
-    contract::{AsMethod, Method, ServiceName},
+    contract::{AsMethod, ServiceName},
     error::{Reason, Rejection},
     name::Name,
     settings::ConfigError,
@@ -42,6 +42,8 @@ pub(super) struct Inner<Req, T, E> {
     pub(super) open: Box<Open<Req, T, E>>,
     pub(super) kinds: Arc<OnceLock<Box<KindOf<T, E>>>>,
     pub(super) max_services: usize,
+    /// Those with settings of their own: names from outside take no place of theirs.
+    pub(super) named: HashSet<String>,
 }
 
 impl Client {
@@ -79,13 +81,14 @@ impl<Req, T, E> Client<Req, T, E> {
     fn open(&self, service: &str) -> Result<Arc<dyn Route<Req, T, E>>, ConfigError> {
         let name = ServiceName::new(service)?;
         let most = self.shared.max_services;
-        if self.shared.routes.read().len() >= most {
+        let named = self.shared.named.contains(service);
+        if !named && self.shared.routes.read().len() >= most {
             return Err(full(&name, most));
         }
         // Before the lock: it runs code of the user's. Of two that come at once, one is thrown away.
         let opened = (self.shared.open)(name.clone())?;
         let mut routes = self.shared.routes.write();
-        if routes.len() >= most && !routes.contains_key(service) {
+        if !named && routes.len() >= most && !routes.contains_key(service) {
             return Err(full(&name, most));
         }
         Ok(Arc::clone(routes.entry(name).or_insert(opened)))
@@ -142,9 +145,14 @@ impl<Req, T, E> Client<Req, T, E> {
     /// rejection: [`Reason::NoInstance`] when no instance may be called, [`Reason::UnknownService`] and
     /// [`Reason::UnknownMethod`] for names that are none; [`service`](Self::service) says what is wrong with one.
     pub fn call(&self, service: &str, method: impl AsMethod, request: Req) -> ResponseFuture<T, E> {
-        match self.find(service, method) {
-            Ok((caller, method)) => caller.call_method(method, request),
-            Err(rejection) => ResponseFuture::refused(rejection),
+        match self.route(service) {
+            Ok(route) => Caller::new(route).call_method(method, request),
+            Err(error) => {
+                tracing::warn!(%error, "a call of a service that cannot be");
+                let name = ServiceName::new(service).map(|name| name.policy_name());
+                let name = name.unwrap_or_else(|_| Name::new("not-a-service-name").expect("it is a name"));
+                ResponseFuture::refused(Rejection::new(Reason::UnknownService, name))
+            }
         }
     }
 
@@ -164,20 +172,6 @@ impl<Req, T, E> Client<Req, T, E> {
         E: Send + 'static,
     {
         Caller::new(self.route(service)?).call_async(method, request)
-    }
-
-    fn find(&self, service: &str, method: impl AsMethod) -> Result<(Caller<Req, T, E>, Method), Rejection> {
-        let route = self.route(service).map_err(|error| {
-            tracing::warn!(%error, "a call of a service that cannot be");
-            let name = ServiceName::new(service).map(|name| name.policy_name());
-            let name = name.unwrap_or_else(|_| Name::new("not-a-service-name").expect("it is a name"));
-            Rejection::new(Reason::UnknownService, name)
-        })?;
-        let method = method.as_method().map_err(|error| {
-            tracing::warn!(service = %route.name(), %error, "a call of a method that cannot be");
-            Rejection::new(Reason::UnknownMethod, route.name().policy_name())
-        })?;
-        Ok((Caller::new(route), method))
     }
 }
 
