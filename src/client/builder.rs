@@ -94,7 +94,7 @@ impl<D, M, C, F, R, K> ClientBuilder<D, M, C, F, R, K> {
         self
     }
 
-    /// The settings of one service.
+    /// The settings of one service, whole: nothing of [`config`](Self::config) goes into them.
     pub fn service(mut self, name: impl Into<String>, config: Config) -> Self {
         self.given.services.insert(name.into(), config);
         self
@@ -115,7 +115,8 @@ impl<D, M, C, F, R, K> ClientBuilder<D, M, C, F, R, K> {
     }
 
     /// Decides what results mean: for the breakers, for ejection, for whether a call is tried again, and for the
-    /// metrics. Default [`OnError`].
+    /// metrics. Default [`OnError`]: an error that is the caller's fault (no such user) is tried again and has
+    /// instances ejected, unless a classifier says that it is [ignored](crate::Outcome::Ignored).
     pub fn classify<J>(self, classify: J) -> ClientBuilder<D, M, Classified<J>, F, R, K> {
         self.rule(Classified(classify))
     }

@@ -102,6 +102,12 @@
 //! One boxed future and what records its way, beside the transport's own: a client is named by request, answer and
 //! error alone, and what it is made of is behind a pointer.
 //!
+//! # Runtimes
+//!
+//! What follows the instances of a service runs on the runtime that first needed it. When that one is shut down, the
+//! next call begins anew on its own; while it is kept and not run, as a current-thread runtime is outside of
+//! `block_on`, the client hears of no changes.
+//!
 //! # Cancellation
 //!
 //! Dropping the answer of [`call`](Client::call) ends the call wherever it stands; places, probes, turns and what was

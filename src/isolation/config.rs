@@ -87,8 +87,8 @@ impl Config {
     }
 
     /// Cuts off a call with all its attempts and the waits between them. From 1 ms to a year, default 10 s. From level
-    /// basic on. A wait that would not end within it is not begun. An [`attempt_timeout`](Self::attempt_timeout) that is
-    /// longer becomes as long.
+    /// basic on. A wait that would not end within it is not begun. An [`attempt_timeout`](Self::attempt_timeout) that
+    /// is longer becomes as long.
     #[must_use]
     pub const fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
