@@ -2,7 +2,8 @@
 //!
 //! Each has a page of its own: [contract](crate::contract), [registry](crate::registry),
 //! [discovery](crate::discovery), [balance](crate::balance), [client](crate::client), [isolation](crate::isolation).
-//! This one follows a service called `users` through all of them. The code is one program; it runs as it stands.
+//! This one follows a service called `users` through all of them. The code is one program; it runs as it stands, with
+//! `tokio` (`macros`, `rt-multi-thread`), `tower` (`util`), `serde_json` and `toml` beside this crate.
 //!
 //! ```text
 //!  who serves                                       who calls
@@ -125,6 +126,11 @@
 //! **Who breaks the circuit.** An instance's breaker sees what that instance does; the service's breaker sees all
 //! attempts. With retries on other instances, callers see little of one bad instance and the service's circuit stays
 //! closed. Have it in the client's stack or in the manager, not in both.
+//!
+//! **What counts as a failure.** Every `Err`, unless it is a rejection. An error that is the caller's own fault (no
+//! such user) would be tried again, eject instances and open circuits: give the client a
+//! [classifier](crate::client::ClientBuilder::classify) that ignores it; the manager has none, and such an error
+//! belongs into the answer there.
 //!
 //! # See it run
 //!

@@ -94,14 +94,15 @@ impl<D, M, C, F, R, K> ClientBuilder<D, M, C, F, R, K> {
         self
     }
 
-    /// The settings of one service.
+    /// The settings of one service, whole: nothing of [`config`](Self::config) goes into them.
     pub fn service(mut self, name: impl Into<String>, config: Config) -> Self {
         self.given.services.insert(name.into(), config);
         self
     }
 
     /// So many services at most, from 1 to 100 000; calls of further ones are turned away. Default 1000. The names of
-    /// services may come from outside, and each takes memory and a task.
+    /// services may come from outside, and each takes memory and a task. Those with [settings of their
+    /// own](Self::service) always have a place.
     pub fn max_services(mut self, most: usize) -> Self {
         self.given.max_services = most;
         self
@@ -114,7 +115,8 @@ impl<D, M, C, F, R, K> ClientBuilder<D, M, C, F, R, K> {
     }
 
     /// Decides what results mean: for the breakers, for ejection, for whether a call is tried again, and for the
-    /// metrics. Default [`OnError`].
+    /// metrics. Default [`OnError`]: an error that is the caller's fault (no such user) is tried again and has
+    /// instances ejected, unless a classifier says that it is [ignored](crate::Outcome::Ignored).
     pub fn classify<J>(self, classify: J) -> ClientBuilder<D, M, Classified<J>, F, R, K> {
         self.rule(Classified(classify))
     }
@@ -197,10 +199,11 @@ impl<D, M, C, F, R, K> ClientBuilder<D, M, C, F, R, K> {
         let Self { discovery, transport, given, rule, fallback, replay, picker } = self;
         let (rule, fallback, replay) = (Arc::new(rule), Arc::new(fallback), Arc::new(replay));
         let (kinds, max_services) = (Arc::new(OnceLock::new()), given.max_services);
+        let named = given.services.keys().cloned().collect();
         let shared_kinds = Arc::clone(&kinds);
         let maker = Maker { discovery, transport, given, rule, fallback, replay, picker };
         let open = Box::new(move |name| maker.open::<Req, T, E>(name, Arc::clone(&shared_kinds)));
-        Ok(Client::new(Inner { routes: Default::default(), open, kinds, max_services }))
+        Ok(Client::new(Inner { routes: Default::default(), open, kinds, max_services, named }))
     }
 }
 
@@ -255,6 +258,8 @@ impl<D, M, C, F, R, K> Maker<D, M, C, F, R, K> {
         let config = self.given.services.get(name.as_str()).unwrap_or(&self.given.config).clone();
         let (policy, rule) = (name.policy_name(), Shared(Arc::clone(&self.rule)));
         let members = balance::Handle::try_new(policy.as_str(), config.balance)?;
+        // A limit of 200 ms is not to mean five seconds.
+        let first_wait = config.stack.timeout.map_or(config.first_wait, |limit| limit.min(config.first_wait));
         let stack = config
             .stack
             .builder(policy.as_str())
@@ -277,7 +282,7 @@ impl<D, M, C, F, R, K> Maker<D, M, C, F, R, K> {
             meters: Meters::new(config.max_methods),
             following,
             control,
-            first_wait: config.first_wait,
+            first_wait,
             follow,
             task: Mutex::new(None),
         }))

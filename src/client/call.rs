@@ -12,6 +12,7 @@ use tower::Service;
 use crate::{
     client::trail::Trail,
     contract::{Instance, Invocation, Method, ServiceName},
+    error::CarryRejection,
     replay::Replay,
     time::Tick,
 };
@@ -100,6 +101,7 @@ pub(super) struct Reached<S> {
 impl<S, Req> Service<Call<Req>> for Reached<S>
 where
     S: Service<Invocation<Req>>,
+    S::Error: CarryRejection,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -116,6 +118,11 @@ where
     }
 }
 
+/// Whether a policy answered.
+pub(super) fn is_rejected<T, E: CarryRejection>(result: &Result<T, E>) -> bool {
+    result.as_ref().err().and_then(CarryRejection::rejection).is_some()
+}
+
 pin_project! {
     pub(super) struct ReachedFuture<F> {
         #[pin]
@@ -125,13 +132,17 @@ pin_project! {
     }
 }
 
-impl<F: Future> Future for ReachedFuture<F> {
-    type Output = F::Output;
+impl<T, E, F> Future for ReachedFuture<F>
+where
+    E: CarryRejection,
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let this = self.project();
         let output = ready!(this.future.poll(cx));
-        this.trail.answered(this.instance);
+        this.trail.answered(this.instance, is_rejected(&output));
         Poll::Ready(output)
     }
 }

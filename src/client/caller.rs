@@ -41,22 +41,30 @@ impl<Req, T, E> Caller<Req, T, E> {
         self.route.name()
     }
 
+    fn send(&self, invocation: Invocation<Req>) -> ResponseFuture<T, E> {
+        ResponseFuture { call: Ok(Arc::clone(&self.route).send(invocation, Arc::default())) }
+    }
+
     fn begin(&self, invocation: Invocation<Req>) -> (Task<Result<T, E>>, Trace) {
-        let trail = Arc::new(Trail::begin(Tick::now()));
+        let trail = Arc::new(Trail::default());
+        trail.begin(Tick::now());
         let trace = Trace::new(self.name().clone(), invocation.method.clone(), Arc::clone(&trail));
         (Arc::clone(&self.route).send(invocation, trail), trace)
     }
 
     /// Calls a method: see [`Client::call`](super::Client::call).
     pub fn call_method(&self, method: impl AsMethod, request: Req) -> ResponseFuture<T, E> {
-        let call = method.as_method().map_err(|error| {
-            tracing::warn!(service = %self.name(), %error, "a call of a method that cannot be");
-            Rejection::new(Reason::UnknownMethod, self.name().policy_name())
-        });
-        ResponseFuture { call: call.map(|method| self.begin(Invocation::new(method, request)).0) }
+        match method.as_method() {
+            Ok(method) => self.send(Invocation::new(method, request)),
+            Err(error) => {
+                tracing::warn!(service = %self.name(), %error, "a call of a method that cannot be");
+                ResponseFuture::refused(Rejection::new(Reason::UnknownMethod, self.name().policy_name()))
+            }
+        }
     }
 
-    /// Like [`call_method`](Self::call_method), with what became of the call, whether it failed or not.
+    /// Like [`call_method`](Self::call_method), with what became of the call, whether it failed or not. The name of the
+    /// method is checked before, for what became of the call bears it.
     pub async fn call_traced(&self, method: Method, request: Req) -> (Result<T, E>, Metadata) {
         let (call, trace) = self.begin(Invocation::new(method, request));
         let result = call.await;
@@ -128,7 +136,7 @@ impl<Req, T, E: CarryRejection> Service<Invocation<Req>> for Caller<Req, T, E> {
     }
 
     fn call(&mut self, invocation: Invocation<Req>) -> ResponseFuture<T, E> {
-        ResponseFuture { call: Ok(self.begin(invocation).0) }
+        self.send(invocation)
     }
 }
 

@@ -1,6 +1,6 @@
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -41,6 +41,8 @@ pub(super) struct Inner<Req, T, E> {
     pub(super) open: Box<Open<Req, T, E>>,
     pub(super) kinds: Arc<OnceLock<Box<KindOf<T, E>>>>,
     pub(super) max_services: usize,
+    /// Those with settings of their own: names from outside take no place of theirs.
+    pub(super) named: HashSet<String>,
 }
 
 impl Client {
@@ -78,13 +80,14 @@ impl<Req, T, E> Client<Req, T, E> {
     fn open(&self, service: &str) -> Result<Arc<dyn Route<Req, T, E>>, ConfigError> {
         let name = ServiceName::new(service)?;
         let most = self.shared.max_services;
-        if self.shared.routes.read().len() >= most {
+        let named = self.shared.named.contains(service);
+        if !named && self.shared.routes.read().len() >= most {
             return Err(full(&name, most));
         }
         // Before the lock: it runs code of the user's. Of two that come at once, one is thrown away.
         let opened = (self.shared.open)(name.clone())?;
         let mut routes = self.shared.routes.write();
-        if routes.len() >= most && !routes.contains_key(service) {
+        if !named && routes.len() >= most && !routes.contains_key(service) {
             return Err(full(&name, most));
         }
         Ok(Arc::clone(routes.entry(name).or_insert(opened)))

@@ -89,8 +89,9 @@ impl Config {
         self
     }
 
-    /// How long the first calls wait until the instances are known, from 1 ms to a year. Default 5 s. Later calls never
-    /// wait for instances: without one they are turned away at once.
+    /// How long the first calls wait until the instances are known, from 1 ms to a year, and no longer than the
+    /// stack's [`timeout`](stack::Config::timeout), which begins when this wait is over. Default 5 s. Later calls
+    /// never wait for instances: without one they are turned away at once.
     #[must_use]
     pub const fn first_wait(mut self, limit: Duration) -> Self {
         self.first_wait = limit;

@@ -116,8 +116,10 @@ impl Following {
             }
             if self.is_open() { Poll::Ready(()) } else { Poll::Pending }
         });
-        // In time or not: the balancer says whether there is an instance.
-        let _ = tokio::time::timeout(limit, opened).await;
+        // In time or not, the balancer says whether there is an instance; and who comes later has been waited for.
+        if tokio::time::timeout(limit, opened).await.is_err() {
+            self.open();
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     fmt,
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -16,7 +16,7 @@ use tower::Service;
 use crate::{
     admission::{Verdict, verdict},
     client::{
-        call::Call,
+        call::{Call, is_rejected},
         control::Control,
         following::Following,
         health::{ServiceHealth, ServiceSnapshot, Signs},
@@ -93,6 +93,12 @@ impl<S, C, T, E> Lane<S, C, T, E> {
     }
 }
 
+/// Makes a service ready and calls it.
+async fn answer<S: Service<Req>, Req>(mut service: S, call: Req) -> Result<S::Response, S::Error> {
+    poll_fn(|cx| service.poll_ready(cx)).await?;
+    service.call(call).await
+}
+
 impl<S, C, T, E> Drop for Lane<S, C, T, E> {
     fn drop(&mut self) {
         self.task.get_mut().iter().for_each(AbortHandle::abort);
@@ -114,21 +120,19 @@ where
 
     fn send(self: Arc<Self>, invocation: Invocation<Req>, trail: Arc<Trail>) -> Task<Result<T, E>> {
         Box::pin(async move {
+            trail.begin(Tick::now());
             self.follow_here();
-            let counting = self.meters.begin(&invocation.method);
+            let mut counting = self.meters.begin(&invocation.method);
             self.following.first(self.first_wait, || self.control.has_members()).await;
-            let mut service = self.service.clone();
             let call = Call::new(self.following.service().clone(), invocation, Arc::clone(&trail));
-            let result = match poll_fn(|cx| service.poll_ready(cx)).await {
-                Ok(()) => service.call(call).await,
-                Err(error) => Err(error),
-            };
-            if result.as_ref().err().and_then(E::rejection).is_some() {
-                trail.turned_away();
-            }
-            let now = Tick::now();
-            let took = trail.end(now);
-            counting.end(self.end(&result, &trail), now, took);
+            let mut answer = pin!(answer(self.service.clone(), call));
+            let result = poll_fn(|cx| counting.watch(|| answer.as_mut().poll(cx))).await;
+            let (end, now, took) = counting.watch(|| {
+                let now = Tick::now();
+                let took = trail.end(now, is_rejected(&result));
+                (self.end(&result, &trail), now, took)
+            });
+            counting.end(end, now, took);
             result
         })
     }
@@ -170,8 +174,9 @@ impl<S, C, T, E> Lane<S, C, T, E> {
         if self.following.is_to_begin() {
             match tokio::runtime::Handle::try_current() {
                 Ok(runtime) => {
-                    let task = runtime.spawn((self.follow)());
-                    *self.task.lock() = Some(task.abort_handle());
+                    // Under the lock: a runtime that ends drops the task at once, and another may be begun on the next.
+                    let mut task = self.task.lock();
+                    *task = Some(runtime.spawn((self.follow)()).abort_handle());
                 }
                 Err(_) => self.following.did_not_begin(),
             }

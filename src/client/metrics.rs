@@ -69,6 +69,8 @@ const RECENT: Duration = Duration::from_secs(60);
 const BUCKETS: u32 = 12;
 /// So many kinds of errors are told apart; further ones are `other`.
 const KINDS: usize = 64;
+/// Methods that have no meter of their own, and any that is called so.
+const OTHER: &str = "_other";
 
 /// Counts the calls of one method.
 #[derive(Debug)]
@@ -163,9 +165,18 @@ impl Metered {
 /// A call that is counted: as cancelled if nobody says how it ended.
 pub(super) struct Counting {
     meter: Option<Arc<MethodMeter>>,
+    // The call's own code runs: a panic that comes by now is its own. Any other is its caller's, who goes.
+    runs: bool,
 }
 
 impl Counting {
+    pub(super) fn watch<R>(&mut self, run: impl FnOnce() -> R) -> R {
+        self.runs = true;
+        let ran = run();
+        self.runs = false;
+        ran
+    }
+
     pub(super) fn end(mut self, end: End, now: Tick, nanos: u64) {
         if let Some(meter) = self.meter.take() {
             meter.running.fetch_sub(1, Relaxed);
@@ -178,7 +189,7 @@ impl Drop for Counting {
     fn drop(&mut self) {
         if let Some(meter) = self.meter.take() {
             meter.running.fetch_sub(1, Relaxed);
-            match std::thread::panicking() {
+            match self.runs {
                 true => meter.end(End::Bad(Cow::Borrowed("panic")), Tick::now(), 0),
                 false => meter.meter.tally(Tally::Cancelled),
             }
@@ -203,13 +214,14 @@ impl Meters {
         let known = self.methods.read().get(method).cloned();
         let meter = known.unwrap_or_else(|| self.add(method));
         meter.running.fetch_add(1, Relaxed);
-        Counting { meter: Some(meter) }
+        Counting { meter: Some(meter), runs: false }
     }
 
     #[cold]
     fn add(&self, method: &Method) -> Arc<MethodMeter> {
         let mut methods = self.methods.write();
-        if methods.len() >= self.most && !methods.contains_key(method) {
+        let none_left = methods.len() >= self.most && !methods.contains_key(method);
+        if none_left || method.as_str() == OTHER {
             return Arc::clone(&self.other);
         }
         Arc::clone(methods.entry(method.clone()).or_insert_with(|| Arc::new(MethodMeter::new())))
@@ -228,7 +240,7 @@ impl Meters {
             known.iter().map(|(name, meter)| (name.as_str().to_owned(), one(meter))).collect();
         let other = one(&self.other);
         if other.requests + other.in_flight > 0 {
-            methods.insert("_other".to_owned(), other);
+            methods.insert(OTHER.to_owned(), other);
         }
         ServiceMetrics { service: service.clone(), total: total.finish(), methods }
     }

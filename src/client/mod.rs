@@ -105,6 +105,12 @@
 //! within 50 ms on two cores, and a change reaches 1 000 watchers of a service within a millisecond.
 //! `cargo bench --bench fleet` shows it on your machine.
 //!
+//! # Runtimes
+//!
+//! What follows the instances of a service runs on the runtime that first needed it. When that one is shut down, the
+//! next call begins anew on its own; while it is kept and not run, as a current-thread runtime is outside of
+//! `block_on`, the client hears of no changes.
+//!
 //! # Cancellation
 //!
 //! Dropping the answer of [`call`](Client::call) ends the call wherever it stands; places, probes, turns and what was

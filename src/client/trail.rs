@@ -1,6 +1,6 @@
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -23,7 +23,7 @@ pub struct Metadata {
     pub service: ServiceName,
     /// The method.
     pub method: Method,
-    /// The instance that gave the answer; none while there is none, and when the fallback gave it.
+    /// The instance that gave the answer; none while there is none, and when the fallback or a policy gave it.
     pub instance: Option<InstanceId>,
     /// The instances the request was sent to, in order; those of retries and hedges too.
     pub tried: Vec<InstanceId>,
@@ -37,9 +37,10 @@ pub struct Metadata {
 }
 
 /// What a call leaves behind on its way, through retries and hedges: its copies share one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Trail {
-    began: Tick,
+    // A call may lie about before anybody asks for its answer: that is no part of it.
+    began: OnceLock<Tick>,
     // Zero while the call runs.
     ended: AtomicU64,
     fallback: AtomicBool,
@@ -49,30 +50,32 @@ pub(crate) struct Trail {
 #[derive(Debug, Default)]
 struct Sent {
     to: Vec<Arc<Instance>>,
-    answered: Option<InstanceId>,
+    answered: Option<Answered>,
+}
+
+#[derive(Debug)]
+struct Answered {
+    by: InstanceId,
+    // With a rejection, as a policy has that stands on the way to an instance.
+    rejected: bool,
 }
 
 impl Trail {
-    pub(super) fn begin(now: Tick) -> Self {
-        let (ended, fallback) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { began: now, ended, fallback, sent: Mutex::new(Sent::default()) }
+    /// The call begins, unless it has begun.
+    pub(super) fn begin(&self, now: Tick) -> Tick {
+        *self.began.get_or_init(|| now)
     }
 
-    /// The request is handed to an instance.
+    /// The request is handed to an instance. Whoever answered before gave no answer that was good enough.
     pub(super) fn sent_to(&self, instance: &Arc<Instance>) {
-        self.sent.lock().to.push(Arc::clone(instance));
-    }
-
-    /// A policy turned the call away or cut it off: whatever instances answered before, it is not the answer.
-    pub(super) fn turned_away(&self) {
-        let before = self.sent.lock().answered.take();
-        drop(before);
+        let mut sent = self.sent.lock();
+        sent.to.push(Arc::clone(instance));
+        sent.answered = None;
     }
 
     /// An instance gave an answer; a later one takes its place.
-    pub(super) fn answered(&self, instance: &Instance) {
-        let before = self.sent.lock().answered.replace(instance.id().clone());
-        drop(before);
+    pub(super) fn answered(&self, instance: &Instance, rejected: bool) {
+        self.sent.lock().answered = Some(Answered { by: instance.id().clone(), rejected });
     }
 
     /// Whether the request was sent to this instance already.
@@ -90,9 +93,13 @@ impl Trail {
     }
 
     /// The call has ended. Returns how long it took.
-    pub(super) fn end(&self, now: Tick) -> u64 {
+    pub(super) fn end(&self, now: Tick, rejected: bool) -> u64 {
+        // What a policy said is not the answer of the instance that was heard last.
+        let mut sent = self.sent.lock();
+        sent.answered.take_if(|answered| answered.rejected != rejected);
+        drop(sent);
         self.ended.store(now.as_nanos(), Relaxed);
-        now.nanos_since(self.began)
+        now.nanos_since(self.begin(now))
     }
 
     pub(super) fn metadata(&self, service: &ServiceName, method: &Method) -> Metadata {
@@ -100,11 +107,12 @@ impl Trail {
             0 => Tick::now(),
             ended => Tick::from_nanos(ended),
         };
+        let latency = self.began.get().map_or(Duration::ZERO, |began| ended.since(*began));
         let (service, method, fallback) = (service.clone(), method.clone(), self.used_fallback());
         let sent = self.sent.lock();
         let tried: Vec<InstanceId> = sent.to.iter().map(|instance| instance.id().clone()).collect();
-        let instance = sent.answered.clone().filter(|_| !fallback);
+        let instance = sent.answered.as_ref().filter(|_| !fallback).map(|answered| answered.by.clone());
         let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-        Metadata { service, method, instance, tried, attempts, latency: ended.since(self.began), fallback }
+        Metadata { service, method, instance, tried, attempts, latency, fallback }
     }
 }

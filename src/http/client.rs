@@ -19,7 +19,9 @@ impl Client {
     /// counts against an instance and 4xx does not; what passes by itself is tried again, on another instance, if the
     /// request [may be sent twice](Idempotent).
     ///
-    /// Calls are judged at the heads of their responses.
+    /// Calls are judged at the heads of their responses. The policies of all services are those of
+    /// [`stack::Config::http_client`]. Settings of one service stand in place of that: give them
+    /// [`stack`](Config::stack)`(stack::Config::http_client())`, or in a file `preset = "http_client"`.
     ///
     /// ```
     /// use http::Request;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{
-    Request, Uri,
+    Request, Uri, Version,
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 use http_body::Body;
@@ -67,8 +67,9 @@ impl fmt::Display for Chain<'_> {
 /// The HTTP transport of a [client](crate::client): makes a service for each instance, all over one pool of
 /// connections (HTTP/1, hyper-util's client).
 ///
-/// The URI of a request says the path; host, port and scheme are the instance's. A `Host` header is set if there is
-/// none. The [method](crate::contract::Method) of a call is not sent: it is a name for metrics.
+/// The URI of a request says the path; host, port and scheme are the instance's, and the HTTP version is the
+/// connection's, whatever the request has. A `Host` header is set if there is none. The
+/// [method](crate::contract::Method) of a call is not sent: it is a name for metrics.
 ///
 /// ```
 /// use http::Request;
@@ -209,6 +210,8 @@ where
         let (sent, refused) = match self.uri(request.uri()) {
             Ok(uri) => {
                 *request.uri_mut() = uri;
+                // That of the connection on which a gateway got the request would be asked of this one.
+                *request.version_mut() = Version::default();
                 (Some(self.pool.request(request)), None)
             }
             Err(error) => (None, Some(error)),

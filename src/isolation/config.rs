@@ -87,10 +87,15 @@ impl Config {
     }
 
     /// Cuts off a call with all its attempts and the waits between them. From 1 ms to a year, default 10 s. From level
-    /// basic on. A wait that would not end within it is not begun.
+    /// basic on. A wait that would not end within it is not begun. An [`attempt_timeout`](Self::attempt_timeout) that
+    /// is longer becomes as long.
     #[must_use]
     pub const fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
+        // Who says how long a call may take, and no more, has not said that an attempt may take longer.
+        if self.attempt_timeout.as_nanos() > limit.as_nanos() {
+            self.attempt_timeout = limit;
+        }
         self
     }
 

@@ -15,8 +15,10 @@
 //! | `full` | [bulkhead](crate::bulkhead), [rate limit](crate::rate_limit) and [load shedding](crate::load_shed) too |
 //!
 //! The policies are those of a [stack](crate::stack), in its order, with the settings of the service's [`Config`]; a
-//! [`FallbackConfig`] has some of its own, which stand in place of those. What is `Err` is a failure: a service whose
-//! answers may be failures (an HTTP status of 503) says so with an error.
+//! [`FallbackConfig`] has some of its own, which stand in place of those. What is `Err` is a failure: it is tried
+//! again, counts against the circuit, and the fallback answers. So a service whose answers may be failures (an HTTP
+//! status of 503) says so with an error, and one whose errors may be its callers' fault (no such user) says that with
+//! an answer: `T` may be a `Result` of its own.
 //!
 //! - **The fallback** answers every failure and every rejection by a policy. If it is disabled, absent, has nothing or
 //!   fails too, callers get the original error, untouched.

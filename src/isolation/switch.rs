@@ -51,8 +51,10 @@ impl<Req, T, E> IsolationManager<Req, T, E> {
         let fallback = Arc::new(fallback);
         let (old, new) = self.switch(service, |now| Setting { fallback: Arc::clone(&fallback), ..now.clone() })?;
         let (from, to) = (&*old.setting.fallback, &*fallback);
-        let is_own = |fallback: &FallbackConfig<Req, T, E>| matches!(fallback.circuit_breaker, CircuitBreaker::With(_));
-        if is_own(from) || is_own(to) {
+        // One that was off has the settings of whoever used it last. One that stays as configured may have been given
+        // others by hand since, and keeps them.
+        let as_configured = |of: &FallbackConfig<Req, T, E>| matches!(of.circuit_breaker, CircuitBreaker::AsConfigured);
+        if !(as_configured(from) && as_configured(to)) {
             self.tune(&new);
         }
         tracing::info!(

@@ -2,6 +2,7 @@
 
 mod calls;
 mod config;
+mod edges;
 mod life;
 mod metrics;
 mod retries;

@@ -1,5 +1,6 @@
 //! Isolation: levels, fallbacks and health that change under traffic, and what is told of it.
 
+mod edges;
 mod fallback;
 mod gone;
 mod levels;

@@ -88,6 +88,9 @@ async fn the_first_calls_wait_for_the_first_instances_and_no_longer_than_they_ma
         let start = Tick::now();
         assert_eq!(reason(client.call("users", "get", 1).await), told);
         assert_eq!(Tick::now().since(start), limit.min(ms(300)));
+        let start = Tick::now();
+        assert_eq!(reason(client.call("users", "get", 1).await), told);
+        assert_eq!(Tick::now().since(start), ms(0), "only the first calls wait");
     }
 }
 

@@ -28,6 +28,7 @@ use mainstay::{
     retry::{self, Backoff},
     stack,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::loopback::{Server, nobody, within};
 
@@ -151,6 +152,94 @@ async fn an_instance_that_does_not_speak_http_is_never_called() {
         discovery.register(tls, Duration::from_secs(60)).await.unwrap();
         let error = client(&discovery).call("tls", "get", get("/")).await.unwrap_err();
         assert!(error.to_string().contains("scheme"), "a connector without TLS says so: {error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn odd_requests_reach_the_instance_or_say_why_not() {
+    within(async {
+        let echo = any(|method: hyper::Method, uri: Uri, headers: HeaderMap| async move {
+            format!("{method} {uri} {}", headers[HOST].to_str().unwrap())
+        });
+        let server = Server::start(Router::new().fallback(echo)).await;
+        let discovery = InMemory::new();
+        register(&discovery, "a", server.address).await;
+        let client = client(&discovery);
+        // As a server got them, and a gateway hands them on.
+        for version in [hyper::Version::HTTP_10, hyper::Version::HTTP_11, hyper::Version::HTTP_2] {
+            let mut request = get("/x");
+            *request.version_mut() = version;
+            let response =
+                client.call("shop", "get", request).await.unwrap_or_else(|error| panic!("{version:?} {error}"));
+            assert_eq!(text(response).await, format!("GET /x {}", server.address), "{version:?}");
+        }
+        let any = Request::builder().method("OPTIONS").uri("*").body(Full::default()).unwrap();
+        let response = client.call("shop", "options", any).await.unwrap();
+        assert_eq!(text(response).await, format!("OPTIONS * {}", server.address));
+        let named = Request::get("/x").header(HOST, "shop.example").body(Full::default()).unwrap();
+        assert_eq!(text(client.call("shop", "get", named).await.unwrap()).await, "GET /x shop.example");
+        let absolute = Request::get("http://user:pass@elsewhere:1").body(Full::default()).unwrap();
+        let response = client.call("shop", "get", absolute).await.unwrap();
+        assert_eq!(text(response).await, format!("GET / {}", server.address));
+        let tunnel = Request::connect("elsewhere:443").body(Full::default()).unwrap();
+        let _ = client.call("shop", "connect", tunnel).await;
+        assert_eq!(
+            text(client.call("shop", "get", get("/y")).await.unwrap()).await,
+            format!("GET /y {}", server.address)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_instance_is_reached_over_ipv6() {
+    within(async {
+        let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let echo = any(|headers: HeaderMap| async move { headers[HOST].to_str().unwrap().to_owned() });
+        let app = Router::new().fallback(echo);
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let discovery = InMemory::new();
+        let instance = Instance::new("shop", "a", "::1", port).unwrap();
+        discovery.register(instance, Duration::from_secs(60)).await.unwrap();
+        let client = client(&discovery);
+        let response = client.call("shop", "get", get("/")).await.unwrap();
+        assert_eq!(text(response).await, format!("[::1]:{port}"));
+        serving.abort();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_streams_goes_on_when_its_instance_is_removed_and_the_client_dropped() {
+    within(async {
+        let (listener, address) = crate::loopback::listen().await;
+        let (more, rest) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                socket.read_buf(&mut asked).await.unwrap();
+            }
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\none ").await.unwrap();
+            rest.await.unwrap();
+            socket.write_all(b"two").await.unwrap();
+        });
+        let discovery = InMemory::new();
+        let instance = Instance::new("shop", "a", &address.ip().to_string(), address.port()).unwrap();
+        let lease = discovery.register(instance, Duration::from_secs(60)).await.unwrap();
+        let client = client(&discovery);
+        let response = client.call("shop", "get", get("/")).await.unwrap();
+        discovery.deregister(lease).await.unwrap();
+        while client.health("shop").unwrap().instances > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(client.call("shop", "get", get("/")).await.is_err());
+        drop((client, discovery));
+        more.send(()).unwrap();
+        assert_eq!(text(response).await, "one two");
+        serving.await.unwrap();
     })
     .await;
 }
