@@ -82,7 +82,8 @@ async fn instances_are_found_well_and_ill_and_those_that_never_answer_too() {
     let mut watch = checked.watch(&users()).await.unwrap();
     within(async {
         while checked.snapshot().failures < 4 || checked.snapshot().changes < 1 {
-            watch.next().await.unwrap();
+            // A failure like the one before changes nothing, and is not told.
+            let _ = tokio::time::timeout(ms(20), watch.next()).await;
         }
     })
     .await;
