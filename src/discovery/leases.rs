@@ -134,7 +134,8 @@ mod tests {
                     2 => prop_assert_eq!(leases.release(&id(n), theirs), model.remove(&n).is_some()),
                     _ => now += time,
                 }
-                let mut gone: Vec<InstanceId> = std::iter::from_fn(|| leases.expire(at(now))).map(|(_, id)| id).collect();
+                let expired = std::iter::from_fn(|| leases.expire(at(now)));
+                let mut gone: Vec<InstanceId> = expired.map(|(_, id)| id).collect();
                 gone.sort();
                 let over = model.iter().filter(|(_, (_, until))| *until <= now).map(|(n, _)| *n).collect::<Vec<_>>();
                 prop_assert_eq!(gone, over.iter().map(|n| id(*n)).collect::<Vec<_>>());
