@@ -105,6 +105,7 @@ where
                 }
                 Next::Update(Update::Event(event)) => self.change(event.change, following),
                 Next::Made(made) => self.add(made),
+                Next::NotMade => {}
                 Next::End => return,
             }
             // The first callers wait for members, not for all of them: one maker that hangs is not to hold them up.
@@ -115,20 +116,23 @@ where
     }
 
     fn poll_next(&mut self, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<Next<M::Response>> {
-        while let Poll::Ready(Some(joined)) = self.makers.poll_join_next(cx) {
-            match joined {
-                Ok(made) => return Poll::Ready(Next::Made(made)),
-                Err(error) if error.is_panic() => {
+        if let Poll::Ready(Some(joined)) = self.makers.poll_join_next(cx) {
+            let next = joined.map(Next::Made).unwrap_or_else(|error| {
+                if error.is_panic() {
                     tracing::error!("a transport panicked while it was made; its instance is not called");
                 }
-                Err(_) => {}
-            }
+                Next::NotMade
+            });
+            return Poll::Ready(next);
         }
         watch.poll_next(cx).map(|update| update.map_or(Next::End, Next::Update))
     }
 
     fn sync(&mut self, snapshot: &Snapshot) {
-        let gone: Vec<InstanceId> = self.wanted.keys().filter(|id| snapshot.get(id).is_none()).cloned().collect();
+        // Also what an earlier crew has left, whose runtime went: nobody else takes out what went meanwhile.
+        let members = self.members.instances();
+        let known = self.wanted.keys().chain(members.iter().map(|instance| instance.id()));
+        let gone: Vec<InstanceId> = known.filter(|id| snapshot.get(id).is_none()).cloned().collect();
         gone.iter().for_each(|id| self.remove(id));
         snapshot.iter().for_each(|instance| self.want(instance));
     }
@@ -145,8 +149,9 @@ where
     fn want(&mut self, instance: &Arc<Instance>) {
         if let Some(known) = self.wanted.get_mut(instance.id()) {
             let before = std::mem::replace(&mut known.instance, Arc::clone(instance));
+            // Also one that moved: it may drain, or be ill, and its transport may take long.
+            self.members.update(instance);
             if is_reached_alike(&before, instance) {
-                self.members.update(instance);
                 return;
             }
         }
@@ -160,8 +165,8 @@ where
     fn remove(&mut self, id: &InstanceId) {
         if let Some(wanted) = self.wanted.remove(id) {
             wanted.maker.iter().for_each(AbortHandle::abort);
-            self.members.remove(id);
         }
+        self.members.remove(id);
     }
 
     fn add(&mut self, Made { instance, transport }: Made<M::Response>) {
@@ -178,6 +183,8 @@ where
 enum Next<S> {
     Update(Update),
     Made(Made<S>),
+    // A maker has ended otherwise: the first callers may have waited for it alone.
+    NotMade,
     End,
 }
 

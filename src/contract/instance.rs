@@ -338,7 +338,8 @@ fn check_host(host: &str) -> Result<(), String> {
     if host.contains(|c: char| c.is_whitespace() || "/?#@[]".contains(c)) {
         return Err("must be a name or an address, without brackets, user or path".into());
     }
-    match host.parse::<IpAddr>() {
+    // An IPv4 address written as an IPv6 one is the same address.
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(address) if address.is_unspecified() || address.is_multicast() => {
             Err("nobody answers at this address".into())
         }

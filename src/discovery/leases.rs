@@ -59,14 +59,14 @@ impl Leases {
         true
     }
 
-    /// Takes out one lease that has run out. At exactly its end it has.
-    pub(super) fn expire(&mut self, now: Tick) -> Option<InstanceId> {
+    /// Takes out one lease that has run out, and when it did. At exactly its end it has.
+    pub(super) fn expire(&mut self, now: Tick) -> Option<(Tick, InstanceId)> {
         if self.next() > now {
             return None;
         }
-        let (_, id) = self.order.pop_first()?;
+        let (until, id) = self.order.pop_first()?;
         self.held.remove(&id);
-        Some(id)
+        Some((until, id))
     }
 
     /// When the next lease runs out.
@@ -108,7 +108,7 @@ mod tests {
         assert!(!leases.renew(&id(1), 7, at(900)), "not this one");
         assert!(!leases.release(&id(1), 7));
         assert_eq!(leases.expire(at(149)), None);
-        assert_eq!(leases.expire(at(150)), Some(id(1)));
+        assert_eq!(leases.expire(at(151)), Some((at(150), id(1))));
         assert!(!leases.renew(&id(1), 1, at(300)));
         assert_eq!((leases.len(), leases.order.len()), (0, 0));
     }
@@ -134,7 +134,8 @@ mod tests {
                     2 => prop_assert_eq!(leases.release(&id(n), theirs), model.remove(&n).is_some()),
                     _ => now += time,
                 }
-                let mut gone: Vec<InstanceId> = std::iter::from_fn(|| leases.expire(at(now))).collect();
+                let expired = std::iter::from_fn(|| leases.expire(at(now)));
+                let mut gone: Vec<InstanceId> = expired.map(|(_, id)| id).collect();
                 gone.sort();
                 let over = model.iter().filter(|(_, (_, until))| *until <= now).map(|(n, _)| *n).collect::<Vec<_>>();
                 prop_assert_eq!(gone, over.iter().map(|n| id(*n)).collect::<Vec<_>>());

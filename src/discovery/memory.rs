@@ -159,7 +159,7 @@ impl InMemory {
         let now = Tick::now();
         let Some(topic) = self.known(service) else { return false };
         topic.with(now, |state| {
-            let Some(own) = state.overrides.remove(id) else { return false };
+            let Some(own) = state.overrides.remove(id, until_then.is_some()) else { return false };
             if let Some(own) = own {
                 let shown = match until_then {
                     Some(health) => Arc::new(Instance::clone(&own).with_health(health)),

@@ -13,7 +13,8 @@ pub(super) struct Overrides(BTreeMap<InstanceId, Override>);
 
 #[derive(Debug)]
 struct Override {
-    health: Health,
+    // None once the word was taken back: what is shown holds until the instance says something.
+    health: Option<Health>,
     // What the instance says of itself, while it is there.
     own: Option<Arc<Instance>>,
     // Until when this is kept, while it is not.
@@ -33,19 +34,22 @@ impl Overrides {
     /// The instance came, or is another: how it is shown.
     pub(super) fn show(&mut self, own: Arc<Instance>, now: Tick) -> Arc<Instance> {
         let Some(over) = self.0.get_mut(own.id()) else { return own };
-        if over.own.is_none() && over.until <= now {
+        let forgotten = over.own.is_none() && over.until <= now;
+        let Some(health) = over.health.as_ref().filter(|_| !forgotten) else {
             self.0.remove(own.id());
             return own;
-        }
-        let instance = shown(&own, &over.health);
+        };
+        let instance = shown(&own, health);
         over.own = Some(own);
         instance
     }
 
     /// The instance is gone.
     pub(super) fn leave(&mut self, id: &InstanceId, until: Tick) {
-        if let Some(over) = self.0.get_mut(id) {
-            (over.own, over.until) = (None, until);
+        match self.0.get_mut(id) {
+            Some(over) if over.health.is_some() => (over.own, over.until) = (None, until),
+            Some(_) => drop(self.0.remove(id)),
+            None => {}
         }
     }
 
@@ -55,14 +59,20 @@ impl Overrides {
         let before = self.0.remove(instance.id()).and_then(|over| over.own);
         let own = before.unwrap_or_else(|| Arc::clone(instance));
         let shown = shown(&own, &health);
-        self.0.insert(instance.id().clone(), Override { health, own: Some(own), until: Tick::NEVER });
+        self.0.insert(instance.id().clone(), Override { health: Some(health), own: Some(own), until: Tick::NEVER });
         shown
     }
 
     /// Takes an operator's word back: what the instance last said of itself, if it is there. `None` if there was no
-    /// word.
-    pub(super) fn remove(&mut self, id: &InstanceId) -> Option<Option<Arc<Instance>>> {
-        self.0.remove(id).map(|over| over.own)
+    /// word. Where something else is shown for the time being, what it said is kept for the next word.
+    pub(super) fn remove(&mut self, id: &InstanceId, for_now: bool) -> Option<Option<Arc<Instance>>> {
+        let over = self.0.get_mut(id)?;
+        over.health.take()?;
+        let own = over.own.clone();
+        if !for_now || own.is_none() {
+            self.0.remove(id);
+        }
+        Some(own)
     }
 
     /// Forgets what waits for instances that did not come back in time.
@@ -99,9 +109,9 @@ mod tests {
             let shown = overrides.set(&instance(own), word.into(), Tick::default());
             assert_eq!(shown.health().status(), expected, "{own} {word}");
             assert_eq!(overrides.show(instance(own), Tick::default()).health().status(), expected);
-            let own_again = overrides.remove(shown.id()).unwrap().unwrap();
+            let own_again = overrides.remove(shown.id(), false).unwrap().unwrap();
             assert_eq!(own_again.health().status(), own);
-            assert!(overrides.remove(shown.id()).is_none() && overrides.is_empty());
+            assert!(overrides.remove(shown.id(), false).is_none() && overrides.is_empty());
         }
     }
 

@@ -8,13 +8,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{error::Elapsed, sleep, timeout};
 
 use crate::{
     contract::Instance,
     discovery::{Discovery, DiscoveryError, Lease},
     settings::ConfigError,
-    time::random,
+    time::{Tick, random},
     waiters::{Place, Waiters},
 };
 
@@ -60,6 +60,8 @@ struct State {
     instance: Instance,
     // Counts what the instance was.
     version: u64,
+    // What of it the backend knows; none when that is not sure.
+    told: Option<u64>,
     lease: Option<Lease>,
     closed: bool,
     hurry: bool,
@@ -75,7 +77,7 @@ impl<D: Discovery> Registration<D> {
     pub async fn new(discovery: D, instance: Instance, ttl: Duration) -> Result<Self, DiscoveryError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| DiscoveryError::NoRuntime)?;
         let lease = discovery.register(instance.clone(), ttl).await?;
-        let state = State { instance, version: 0, lease: Some(lease), closed: false, hurry: false };
+        let state = State { instance, version: 0, told: Some(0), lease: Some(lease), closed: false, hurry: false };
         let shared = Arc::new(Shared { discovery, ttl, state: Mutex::new(state), changed: Waiters::default() });
         runtime.spawn(keep(Keeper(Arc::clone(&shared))));
         Ok(Self { shared })
@@ -97,21 +99,25 @@ impl<D: Discovery> Registration<D> {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](DiscoveryError::Invalid) when it is another instance, and what the backend fails with; the instance
-    /// is then like this when it next registers anew.
+    /// [`Invalid`](DiscoveryError::Invalid) when it is another instance, [`NoRuntime`](DiscoveryError::NoRuntime) when
+    /// the task has ended with its runtime, and what the backend fails with; that is then told again with the next
+    /// heartbeat.
     pub async fn update(&self, instance: Instance) -> Result<(), DiscoveryError> {
+        self.change(|known| check_same(known, &instance).map(|()| instance.clone())).await
+    }
+
+    async fn change(&self, to: impl FnOnce(&Instance) -> Result<Instance, ConfigError>) -> Result<(), DiscoveryError> {
         let lease = {
             let mut state = self.shared.state.lock();
-            check_same(&state.instance, &instance)?;
-            state.instance = instance.clone();
+            if state.closed {
+                return Err(DiscoveryError::NoRuntime);
+            }
+            state.instance = to(&state.instance)?;
             state.version += 1;
             state.lease.clone()
         };
-        let told = match &lease {
-            Some(lease) => self.shared.discovery.update(lease, instance).await,
-            None => Ok(()),
-        };
-        match told {
+        let Some(lease) = lease else { return Ok(()) };
+        match self.shared.tell(&lease).await {
             Err(DiscoveryError::LeaseLost { .. }) => {
                 self.shared.hurry();
                 Ok(())
@@ -127,7 +133,7 @@ impl<D: Discovery> Registration<D> {
     ///
     /// As [`update`](Self::update).
     pub async fn drain(&self) -> Result<(), DiscoveryError> {
-        self.update(self.instance().with_draining(true)).await
+        self.change(|known| Ok(known.clone().with_draining(true))).await
     }
 
     /// Sends no more heartbeats and leaves the lease as it is, to run out: what a process does that is killed. For
@@ -194,9 +200,9 @@ impl<D: Discovery> Shared<D> {
     }
 
     /// Waits for the next heartbeat, for somebody who is in a hurry, or for the end.
-    async fn pause(&self) {
-        // Never later than a third: two heartbeats may fail.
-        let time = self.ttl.mul_f64((1.0 - 0.2 * random()) / 3.0);
+    async fn pause(&self, last: Tick) {
+        // Never later than a third after the last one began, however long it took: two heartbeats may fail.
+        let time = self.ttl.mul_f64((1.0 - 0.2 * random()) / 3.0).saturating_sub(Tick::now().since(last));
         let (mut place, mut alarm) = (Place::default(), pin!(sleep(time)));
         poll_fn(|cx| {
             place.wait(&self.changed, cx);
@@ -214,32 +220,75 @@ impl<D: Discovery> Shared<D> {
         self.state.lock().closed
     }
 
-    /// One heartbeat. A backend that hangs is given a third of the time to live, so that another try comes in time; and
-    /// no longer than until the end.
-    async fn beat(&self) {
-        let lease = self.state.lock().lease.clone();
-        let Some(lease) = lease else { return self.register().await };
+    /// Asks the backend. One that hangs is given a third of the time to live, so that another try comes in time; and no
+    /// longer than until the end, when there is no answer.
+    async fn ask<R>(&self, asking: impl Future<Output = R>) -> Option<Result<R, Elapsed>> {
         let mut place = Place::default();
-        let mut beat = pin!(timeout(self.ttl / 3, self.discovery.heartbeat(&lease)));
-        let told = poll_fn(|cx| {
+        let mut asking = pin!(timeout(self.ttl / 3, asking));
+        poll_fn(|cx| {
             place.wait(&self.changed, cx);
             if self.is_closed() {
                 return Poll::Ready(None);
             }
-            beat.as_mut().poll(cx).map(Some)
+            asking.as_mut().poll(cx).map(Some)
         })
-        .await;
+        .await
+    }
+
+    /// One heartbeat, and with it what the backend does not know yet.
+    async fn beat(&self) {
+        let lease = self.state.lock().lease.clone();
+        let told = match &lease {
+            Some(lease) => self.ask(self.discovery.heartbeat(lease)).await,
+            None => return self.register().await,
+        };
         match told {
-            None | Some(Ok(Ok(()))) => {}
+            Some(Ok(Ok(()))) => self.catch_up().await,
             Some(Ok(Err(DiscoveryError::LeaseLost { .. }))) => self.register().await,
-            Some(Ok(Err(error))) => self.warn(&lease, &error),
-            Some(Err(late)) => self.warn(&lease, &late),
+            Some(Ok(Err(error))) => self.warn(&error, "a heartbeat failed"),
+            Some(Err(late)) => self.warn(&late, "a heartbeat failed"),
+            None => {}
         }
     }
 
-    fn warn(&self, lease: &Lease, error: &dyn fmt::Display) {
-        let (service, instance) = (lease.service().as_str(), lease.id().as_str());
-        tracing::warn!(service, instance, %error, "a heartbeat failed");
+    /// What was changed while there was no lease, or could not be told.
+    async fn catch_up(&self) {
+        let lease = {
+            let state = self.state.lock();
+            state.lease.clone().filter(|_| state.told != Some(state.version))
+        };
+        let Some(lease) = lease else { return };
+        match self.ask(self.tell(&lease)).await {
+            Some(Ok(Err(error))) => self.warn(&error, "a change of an instance could not be told"),
+            Some(Err(late)) => self.warn(&late, "a change of an instance could not be told"),
+            Some(Ok(Ok(()))) | None => {}
+        }
+    }
+
+    /// Tells the backend what the instance is, until that is the last that was said: of two that are told at a time,
+    /// the earlier may come last.
+    async fn tell(&self, lease: &Lease) -> Result<(), DiscoveryError> {
+        loop {
+            let (instance, version) = {
+                let state = self.state.lock();
+                (state.instance.clone(), state.version)
+            };
+            let told = self.discovery.update(lease, instance).await;
+            let mut state = self.state.lock();
+            state.told = told.is_ok().then_some(version);
+            told?;
+            if state.version == version {
+                return Ok(());
+            }
+        }
+    }
+
+    fn warn(&self, error: &dyn fmt::Display, what: &str) {
+        let of = {
+            let state = self.state.lock();
+            (state.instance.service().clone(), state.instance.id().clone())
+        };
+        tracing::warn!(service = of.0.as_str(), instance = of.1.as_str(), %error, "{what}");
     }
 
     /// Registers anew. Not cut short by the end: what the backend has granted by then would stay until it runs out.
@@ -257,24 +306,17 @@ impl<D: Discovery> Shared<D> {
         match timeout(self.ttl / 3, self.discovery.register(instance, self.ttl)).await {
             Ok(Ok(lease)) => {
                 tracing::info!(service, instance = instance_id, "a lost lease was registered anew");
-                let newer = {
+                {
                     let mut state = self.state.lock();
-                    state.lease = Some(lease.clone());
-                    (state.version != version).then(|| state.instance.clone())
-                };
-                if let Some(Err(error)) = self.tell(&lease, newer).await {
-                    self.warn(&lease, &error);
+                    (state.lease, state.told) = (Some(lease), Some(version));
                 }
+                self.catch_up().await;
             }
             Ok(Err(error)) => {
                 tracing::warn!(service, instance = instance_id, %error, "a lost lease could not be registered anew");
             }
             Err(_) => tracing::warn!(service, instance = instance_id, "registering a lost lease anew took too long"),
         }
-    }
-
-    async fn tell(&self, lease: &Lease, newer: Option<Instance>) -> Option<Result<(), DiscoveryError>> {
-        Some(self.discovery.update(lease, newer?).await)
     }
 }
 
@@ -289,11 +331,13 @@ impl<D: Discovery> Drop for Keeper<D> {
 
 async fn keep<D: Discovery>(keeper: Keeper<D>) {
     let shared = &keeper.0;
+    let mut last = Tick::now();
     loop {
-        shared.pause().await;
+        shared.pause(last).await;
         if shared.is_closed() {
             break;
         }
+        last = Tick::now();
         shared.beat().await;
     }
     // What could not be ended at once.

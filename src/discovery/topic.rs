@@ -67,8 +67,9 @@ impl State {
 
     fn sweep(&mut self, now: Tick) -> Swept {
         let mut swept = Swept::default();
-        while let Some(id) = self.leases.expire(now) {
-            self.take(&id, Gone::Expired, now);
+        while let Some((then, id)) = self.leases.expire(now) {
+            // By the end of the lease, whenever that is seen.
+            self.take(&id, Gone::Expired, then);
             swept.expired.push(id);
         }
         swept.given_up = self.hold.due(now);

@@ -25,8 +25,9 @@ use crate::{
 /// [`Snapshot`](super::Snapshot), which says how many it [missed](super::Snapshot::missed). It keeps no backend alive:
 /// when that is gone, the watch reads what there was and ends.
 ///
-/// Leases run out on time also where nobody asks, as long as the watch is polled on a runtime with a timer. Where there
-/// is none, it hears of them when somebody asks.
+/// Leases run out on time also where nobody asks, as long as the watch is polled on a runtime, whose timer must be
+/// enabled: it panics on one without, as all timers of tokio do. Where there is no runtime, it hears of them when
+/// somebody asks.
 pub struct Watch {
     topic: Arc<Topic>,
     cursor: Cursor,
@@ -64,7 +65,7 @@ impl Watch {
     }
 
     /// As [`next`](Self::next), for a future of one's own. A task that waits is woken once when something changes, and
-    /// when a lease runs out; by nothing else.
+    /// when a lease runs out, or would have without its heartbeats; by nothing else.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update>> {
         // What this watch takes out itself must not wake its own task.
         self.rest();

@@ -105,6 +105,8 @@ fn instances_that_cannot_be_are_refused_with_field_value_and_reason() {
         ("host", json!("0.0.0.0"), "nobody answers at this address"),
         ("host", json!("::"), "nobody answers at this address"),
         ("host", json!("224.0.0.1"), "nobody answers at this address"),
+        ("host", json!("::ffff:0.0.0.0"), "nobody answers at this address"),
+        ("host", json!("::ffff:224.0.0.1"), "nobody answers at this address"),
         ("port", json!(0), "port = 0: must be in 1..=65535"),
         ("port", json!(65536), "65536"),
         ("weight", json!(10_001), "weight = 10001: must be in 0..=10000"),

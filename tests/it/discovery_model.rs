@@ -38,8 +38,10 @@ type Set = BTreeMap<InstanceId, Shown>;
 struct Held {
     key: u64,
     until: u64,
-    /// What it last said, or an operator in its place.
+    /// What it last said.
     own: Shown,
+    /// What an operator who took his word back gave in its place, for the time being.
+    for_now: Option<HealthStatus>,
 }
 
 /// The truth, in words as plain as they go: it looks at everything after every step.
@@ -56,18 +58,18 @@ impl Model {
     fn pass(&mut self, millis: u64) {
         self.now += millis;
         let now = self.now;
-        // An override waits from the moment its instance left, which is when somebody looked: after each step.
-        let gone: Vec<InstanceId> =
-            self.held.iter().filter(|(_, held)| held.until <= now).map(|(id, _)| id.clone()).collect();
-        for id in gone {
-            self.leave(&id);
+        let over = self.held.iter().filter(|(_, held)| held.until <= now);
+        let gone: Vec<(InstanceId, u64)> = over.map(|(id, held)| (id.clone(), held.until)).collect();
+        for (id, then) in gone {
+            self.leave(&id, then);
         }
     }
 
-    fn leave(&mut self, id: &InstanceId) {
+    /// An override waits from the moment its instance left.
+    fn leave(&mut self, id: &InstanceId, then: u64) {
         self.held.remove(id);
         if let Some((_, until)) = self.overrides.get_mut(id) {
-            *until = Some(self.now + KEPT);
+            *until = Some(then + KEPT);
         }
     }
 
@@ -85,6 +87,7 @@ impl Model {
             let (own, weight, draining) = held.own;
             let over = self.overrides.get(id).map(|(status, _)| *status);
             let health = match (own, over) {
+                _ if held.for_now.is_some() => held.for_now.unwrap(),
                 (HealthStatus::Unhealthy, Some(_)) => own,
                 (_, Some(over)) => over,
                 (_, None) => own,
@@ -200,7 +203,7 @@ impl Run {
                 let (id, own) = (lease.id().clone(), (health, weight, draining));
                 assert_eq!(is_done(self.backend.update(lease, instance(&id, own)).await), runs);
                 if let Some(held) = self.model.held.get_mut(&id).filter(|_| runs) {
-                    held.own = own;
+                    (held.own, held.for_now) = (own, None);
                 }
             }
             Step::Deregister(n) => {
@@ -208,7 +211,7 @@ impl Run {
                 let lease = lease.clone();
                 assert_eq!(is_done(self.backend.deregister(lease.clone()).await), runs);
                 if runs {
-                    self.model.leave(lease.id());
+                    self.model.leave(lease.id(), self.model.now);
                 }
             }
             Step::DropLease(n) => {
@@ -239,6 +242,7 @@ impl Run {
                 assert_eq!(done, self.model.held.contains_key(&id(n)));
                 if done {
                     self.model.overrides.insert(id(n), (health, None));
+                    self.model.held.get_mut(&id(n)).unwrap().for_now = None;
                 }
             }
             Step::RemoveOverride(n, instead) => {
@@ -250,8 +254,8 @@ impl Run {
                     assert_eq!(was_there, known.is_some());
                 }
                 let held = self.model.held.get_mut(&id(n)).filter(|_| known.is_some());
-                if let Some((held, instead)) = held.zip(instead) {
-                    held.own.0 = instead;
+                if let Some(held) = held {
+                    held.for_now = instead;
                 }
             }
         }
@@ -263,7 +267,7 @@ impl Run {
         match self.backend.register(instance(id, own), ms(ttl)).await {
             Ok(lease) => {
                 assert!(free);
-                let held = Held { key: lease.key(), until: self.model.now + ttl, own };
+                let held = Held { key: lease.key(), until: self.model.now + ttl, own, for_now: None };
                 self.model.comes(id);
                 self.model.held.insert(id.clone(), held);
                 self.leases.push(lease);

@@ -85,7 +85,7 @@ impl Actor {
         loop {
             match poll_fn(|cx| self.poll_step(cx)).await {
                 Step::Update(Some(update)) => self.learn(update),
-                Step::Update(None) => break self.room.topic.close(),
+                Step::Update(None) => break,
                 Step::Found(found) => self.record(found),
                 Step::Due => {}
             }
@@ -231,6 +231,14 @@ impl Actor {
                 Found { id, round, health }
             }));
         }
+    }
+}
+
+/// Also where the runtime drops the task: the topic would else stay for ever as it was, for whoever asks or watches on
+/// another runtime.
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.room.topic.close();
     }
 }
 

@@ -238,6 +238,10 @@ impl<D: Discovery> Checked<D> {
         }
         rooms.retain(|_, room| !room.topic.is_closed());
         *room.task.lock() = Some(runtime.spawn(actor.run()).abort_handle());
+        // A runtime that is shut down drops what it is given.
+        if room.topic.is_closed() {
+            return Err(DiscoveryError::NoRuntime);
+        }
         rooms.insert(service.clone(), Arc::clone(&room));
         Ok(room)
     }

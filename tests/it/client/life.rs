@@ -209,3 +209,83 @@ async fn observers_hear_of_every_policy_of_every_service() {
     assert!(heard.iter().any(|policy| policy == "users"), "{heard:?}");
     assert!(heard.iter().any(|policy| policy == "orders"), "{heard:?}");
 }
+
+#[test]
+fn an_instance_that_left_while_nobody_followed_is_called_no_more() {
+    let (discovery, world) = (InMemory::new(), World::default());
+    let client = users(&discovery, &world, Config::new());
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let first = runtime();
+    let lease = first.block_on(async {
+        let lease = register(&discovery, "users", "a").await;
+        register(&discovery, "users", "b").await;
+        client.call("users", "get", 1).await.unwrap();
+        settle().await;
+        lease
+    });
+    drop(first);
+    let second = runtime();
+    second.block_on(async {
+        discovery.deregister(lease).await.unwrap();
+        client.call("users", "get", 2).await.unwrap();
+        settle().await;
+        assert_eq!(client.health("users").unwrap().instances, 1);
+        let before = world.calls("a");
+        for n in 0..10 {
+            client.call("users", "get", n).await.unwrap();
+        }
+        assert_eq!(world.calls("a"), before);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_last_maker_has_ended_without_a_transport_the_first_calls_wait_no_more() {
+    for ends_by_itself in [true, false] {
+        let (discovery, world) = fleet(&[]).await;
+        let lease = register(&discovery, "users", "a").await;
+        let transport = service_fn(move |instance: Instance| {
+            let mut world = world.clone();
+            async move {
+                assert!(!ends_by_itself, "the transport panics");
+                std::future::pending::<()>().await;
+                world.call(instance).await
+            }
+        });
+        let client: Users = Client::builder(discovery.clone(), transport).build();
+        let call = tokio::spawn(client.call("users", "get", 1));
+        settle().await;
+        if !ends_by_itself {
+            discovery.deregister(lease).await.unwrap();
+        }
+        settle().await;
+        assert!(call.is_finished(), "ends by itself: {ends_by_itself}");
+        assert!(call.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_moves_and_drains_gets_no_calls_while_its_transport_is_made() {
+    let (discovery, world) = fleet(&["b"]).await;
+    let lease = register(&discovery, "users", "a").await;
+    let all = world.clone();
+    let transport = service_fn(move |instance: Instance| {
+        let mut world = all.clone();
+        async move {
+            if instance.host() == "elsewhere" {
+                std::future::pending::<()>().await;
+            }
+            world.call(instance).await
+        }
+    });
+    let client: Users = Client::builder(discovery.clone(), transport).build();
+    client.call("users", "get", 1).await.unwrap();
+    settle().await;
+    let moved = Instance::new("users", "a", "elsewhere", 80).unwrap().with_draining(true);
+    discovery.update(&lease, moved).await.unwrap();
+    settle().await;
+    let before = world.calls("a");
+    for n in 0..20 {
+        client.call("users", "get", n).await.unwrap();
+    }
+    assert_eq!(world.calls("a"), before, "it takes no calls");
+}

@@ -175,3 +175,46 @@ async fn behind_an_arc_it_is_a_backend_too() {
     assert!(now(Discovery::heartbeat(outside, &lease)).is_err());
     assert!(now(Discovery::deregister(outside, lease)).is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn how_long_an_override_waits_does_not_hang_on_who_looks() {
+    for looks in [true, false] {
+        let backend = InMemory::with(Config::new().overrides_for(ms(5_000)));
+        register(&backend, "a", ms(1_000));
+        backend.override_health(&users(), &id("a"), HealthStatus::Degraded).unwrap();
+        tokio::time::advance(ms(1_000)).await;
+        if looks {
+            assert_eq!(known(&backend), "");
+        }
+        tokio::time::advance(ms(5_000)).await;
+        register(&backend, "a", ms(1_000));
+        assert_eq!(known(&backend), "a", "somebody looked: {looks}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_override_counts_after_one_that_was_taken_back_for_the_time_being() {
+    let backend = InMemory::new();
+    let lease = register(&backend, "a", ms(1_000));
+    backend.override_health(&users(), &id("a"), HealthStatus::Degraded).unwrap();
+    assert!(backend.remove_override(&users(), &id("a"), Some(HealthStatus::Unhealthy.into())));
+    assert_eq!(known(&backend), "a:unhealthy");
+    assert!(!backend.remove_override(&users(), &id("a"), None), "there is none");
+    assert_eq!(known(&backend), "a:unhealthy");
+    backend.override_health(&users(), &id("a"), HealthStatus::Degraded).unwrap();
+    assert_eq!(known(&backend), "a:degraded", "the instance has never said that it is down");
+    assert!(backend.remove_override(&users(), &id("a"), None));
+    assert_eq!(known(&backend), "a");
+    // What was given for the time being ends with the next word of the instance, or with the instance.
+    for back in [true, false] {
+        backend.override_health(&users(), &id("a"), HealthStatus::Degraded).unwrap();
+        backend.remove_override(&users(), &id("a"), Some(HealthStatus::Unhealthy.into()));
+        if back {
+            now(backend.update(&lease, user("a"))).unwrap();
+        } else {
+            now(backend.deregister(lease.clone())).unwrap();
+            register(&backend, "a", ms(1_000));
+        }
+        assert_eq!(known(&backend), "a");
+    }
+}

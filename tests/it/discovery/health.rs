@@ -429,3 +429,33 @@ fn impossible_settings_are_refused_by_name_value_and_reason() {
     let config = config().start_healthy(false);
     assert_eq!(serde_json::from_str::<Config>(&serde_json::to_string(&config).unwrap()).unwrap(), config);
 }
+
+#[test]
+fn checks_that_end_with_their_runtime_begin_anew_on_another() {
+    let (backend, clinic) = (InMemory::new(), Clinic::default());
+    register(&backend, "a", ms(3_600_000));
+    let checked = clinic.over(backend.clone(), config());
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let first = runtime();
+    let mut watch = first.block_on(async {
+        let watch = checked.watch(&users()).await.unwrap();
+        pass(10).await;
+        watch
+    });
+    assert_eq!(clinic.asked(), 1);
+    drop(first);
+    assert_eq!(news(&mut watch), "[a]");
+    let second = runtime();
+    second.block_on(async {
+        assert_eq!(tokio::time::timeout(ms(1), watch.next()).await, Ok(None), "nobody will tell it anything");
+        register(&backend, "b", ms(3_600_000));
+        assert_eq!(seen(&checked).await, "a b");
+        pass(10).await;
+        assert_eq!((clinic.asked(), checked.snapshot().services), (3, 1));
+    });
+    // One that is shut down starts nothing.
+    let gone = second.handle().clone();
+    drop(second);
+    let refused = gone.block_on(checked.watch(&users())).unwrap_err();
+    assert!(matches!(refused, DiscoveryError::NoRuntime), "{refused}");
+}

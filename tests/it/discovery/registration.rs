@@ -239,3 +239,118 @@ fn a_runtime_that_goes_takes_the_lease_with_it() {
     assert!(matches!(none, DiscoveryError::NoRuntime));
     assert_eq!(known(&backend), "", "nothing was begun");
 }
+
+/// For which operation, and how long; none for ever.
+type Wait = (&'static str, Option<Duration>);
+
+/// A backend whose next answers come after a while, or not at all.
+#[derive(Clone)]
+struct Slow {
+    memory: InMemory,
+    waits: Arc<std::sync::Mutex<Vec<Wait>>>,
+}
+
+impl Slow {
+    fn new(waits: &[Wait]) -> Self {
+        Self { memory: InMemory::new(), waits: Arc::new(std::sync::Mutex::new(waits.to_vec())) }
+    }
+
+    /// Waits as is due for this operation, once.
+    async fn wait(&self, for_what: &str) {
+        let due = {
+            let mut waits = self.waits.lock().unwrap();
+            let at = waits.iter().position(|(what, _)| *what == for_what);
+            at.map(|at| waits.remove(at).1)
+        };
+        match due {
+            Some(Some(time)) => tokio::time::sleep(time).await,
+            Some(None) => std::future::pending().await,
+            None => {}
+        }
+    }
+
+    fn weight(&self) -> u32 {
+        now(self.memory.instances(&users())).unwrap().get(&id("a")).map_or(0, |instance| instance.weight())
+    }
+}
+
+impl Discovery for Slow {
+    async fn register(&self, instance: Instance, ttl: Duration) -> Result<Lease, DiscoveryError> {
+        self.wait("register").await;
+        self.memory.register(instance, ttl).await
+    }
+
+    async fn heartbeat(&self, lease: &Lease) -> Result<(), DiscoveryError> {
+        self.wait("heartbeat").await;
+        self.memory.heartbeat(lease).await
+    }
+
+    async fn update(&self, lease: &Lease, instance: Instance) -> Result<(), DiscoveryError> {
+        self.wait("update").await;
+        self.memory.update(lease, instance).await
+    }
+
+    async fn deregister(&self, lease: Lease) -> Result<(), DiscoveryError> {
+        self.memory.deregister(lease).await
+    }
+
+    async fn instances(&self, service: &ServiceName) -> Result<Arc<Snapshot>, DiscoveryError> {
+        self.memory.instances(service).await
+    }
+
+    async fn watch(&self, service: &ServiceName) -> Result<Watch, DiscoveryError> {
+        self.memory.watch(service).await
+    }
+}
+
+fn weighing(weight: u32) -> Instance {
+    user("a").with_weight(weight).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_heartbeat_that_hung_the_next_comes_in_time() {
+    for _ in 0..20 {
+        let backend = Slow::new(&[("heartbeat", None), ("heartbeat", Some(TTL / 4))]);
+        let _registration = Registration::new(backend.clone(), user("a"), TTL).await.unwrap();
+        pass(10 * TTL).await;
+        assert_eq!(backend.memory.snapshot().expired, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_while_it_was_registered_anew_is_told_however_often_that_takes() {
+    // First the backend does not answer to the heartbeat, so that the lease is lost; then it registers slowly, and
+    // does not answer to the update.
+    let backend = Slow::new(&[("register", Some(ms(0))), ("register", Some(ms(5_000))), ("update", None)]);
+    let registration = Registration::new(backend.clone(), weighing(1), TTL).await.unwrap();
+    now(backend.memory.deregister(registration.lease().unwrap())).unwrap();
+    pass(ms(12_000)).await;
+    assert_eq!(registration.lease(), None, "it registers");
+    registration.update(weighing(2)).await.unwrap();
+    pass(5 * TTL).await;
+    assert_eq!((backend.weight(), backend.memory.snapshot().expired), (2, 0));
+    registration.close().await.unwrap();
+    settle().await;
+    assert_eq!(tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_updates_at_a_time_the_later_stays() {
+    let backend = Slow::new(&[("update", Some(ms(100)))]);
+    let registration = Arc::new(Registration::new(backend.clone(), weighing(1), TTL).await.unwrap());
+    let slow = Arc::clone(&registration);
+    let slow = tokio::spawn(async move { slow.update(weighing(2)).await });
+    settle().await;
+    registration.update(weighing(3)).await.unwrap();
+    slow.await.unwrap().unwrap();
+    assert_eq!((backend.weight(), registration.instance().weight()), (3, 3));
+}
+
+#[test]
+fn a_registration_whose_runtime_is_gone_says_so() {
+    let backend = InMemory::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let registration = runtime.block_on(Registration::new(backend.clone(), user("a"), TTL)).unwrap();
+    drop(runtime);
+    assert!(matches!(now(registration.drain()), Err(DiscoveryError::NoRuntime)), "nobody will register it anew");
+}
