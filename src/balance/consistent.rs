@@ -61,7 +61,9 @@ impl<F: Send + Sync + 'static> Picker for ConsistentHash<F> {
     fn plan(&self, instances: &[Arc<Instance>]) -> RingPlan {
         let total: u64 = instances.iter().map(|instance| u64::from(instance.weight())).sum();
         let mean = (total as f64 / instances.len().max(1) as f64).max(f64::MIN_POSITIVE);
-        let weighted = |instance: &Arc<Instance>| f64::from(instance.weight()) / mean;
+        // To the mean itself they would all change when one comes or goes, and keys that live elsewhere would move.
+        let unit = mean.log2().round().exp2();
+        let weighted = |instance: &Arc<Instance>| f64::from(instance.weight()) / unit;
         let members = instances.iter().map(|instance| (instance.id().as_str(), weighted(instance)));
         RingPlan(Ring::new(members, self.secret))
     }
