@@ -29,7 +29,9 @@ impl<S> State<S> {
 
     /// Ejects outliers, as many of them as may be.
     fn eject(&mut self, outliers: &[(Entry<S>, EjectionCause)], hub: &Hub, now: Tick) {
-        let (mut tier, outlier) = (self.tier(), self.config.outlier);
+        // Where all fail, this is asked at every fifth call, under the lock: a large set is not to be counted each time.
+        let mut tier = self.known_tier(hub).unwrap_or_else(|| self.tier());
+        let outlier = self.config.outlier;
         for (Entry { instance, member }, cause) in outliers {
             let (vitals, id, cause) = (&member.vitals, instance.id().clone(), *cause);
             let ejections = vitals.ejections() + 1;
