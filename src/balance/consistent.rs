@@ -14,6 +14,9 @@ const FACTOR: f64 = 1.25;
 /// The same instance for the same key, as long as it is there and has no more than 1.25 times its share of the calls
 /// that run. When an instance comes or goes, about 1 of n keys moves.
 ///
+/// One that [starts slowly](super::SlowStart) has its keys from the beginning, since keys that wander warm no cache;
+/// what grows is its share of the calls that run.
+///
 /// The secret decides which key goes where: give all processes that must agree the same one, and nobody else, so that
 /// nobody can make up keys which all meet on one instance.
 ///

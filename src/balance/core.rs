@@ -174,7 +174,8 @@ impl<S> Core<S> {
         state.change();
     }
 
-    /// What is said of a member anew; whether there is one, at the same address. It keeps its service and all that is known of it.
+    /// What is said of a member anew; whether there is one, at the same address. It keeps its service and
+    /// all that is known of it.
     pub(super) fn restate(state: &mut State<S>, instance: &Arc<Instance>) -> bool {
         let Some(entry) = state.members.get_mut(instance.id()) else { return false };
         // Its service calls the old address, whatever were written here.
@@ -219,6 +220,10 @@ impl<S> Core<S> {
             // Whether there is something to sweep, the next sweep finds out.
             state.watching = true;
             let breakers: Vec<breaker::Handle> = breakers().collect();
+            if !state.config.outlier.sweeps() {
+                // What happened while nobody looked is held against nobody.
+                state.begin_watch(Tick::now());
+            }
             state.change();
             Ok((breakers, std::mem::replace(&mut state.config, config)))
         })?;
