@@ -14,6 +14,9 @@ const FACTOR: f64 = 1.25;
 /// The same instance for the same key, as long as it is there and has no more than 1.25 times its share of the calls
 /// that run. When an instance comes or goes, about 1 of n keys moves.
 ///
+/// One that [starts slowly](super::SlowStart) has its keys from the beginning, since keys that wander warm no cache;
+/// what grows is its share of the calls that run.
+///
 /// The secret decides which key goes where: give all processes that must agree the same one, and nobody else, so that
 /// nobody can make up keys which all meet on one instance.
 ///
@@ -61,7 +64,9 @@ impl<F: Send + Sync + 'static> Picker for ConsistentHash<F> {
     fn plan(&self, instances: &[Arc<Instance>]) -> RingPlan {
         let total: u64 = instances.iter().map(|instance| u64::from(instance.weight())).sum();
         let mean = (total as f64 / instances.len().max(1) as f64).max(f64::MIN_POSITIVE);
-        let weighted = |instance: &Arc<Instance>| f64::from(instance.weight()) / mean;
+        // To the mean itself they would all change when one comes or goes, and keys that live elsewhere would move.
+        let unit = mean.log2().round().exp2();
+        let weighted = |instance: &Arc<Instance>| f64::from(instance.weight()) / unit;
         let members = instances.iter().map(|instance| (instance.id().as_str(), weighted(instance)));
         RingPlan(Ring::new(members, self.secret))
     }

@@ -14,6 +14,7 @@ use crate::{
         member::{Entry, Member, Vitals},
         notice::Notice,
         set::Set,
+        tier::Tier,
     },
     breaker,
     contract::{Instance, InstanceId},
@@ -57,6 +58,12 @@ impl<S> State<S> {
     /// The set is made anew when it is next needed, so that a thousand changes make one.
     pub(super) fn change(&mut self) {
         self.changed = true;
+    }
+
+    /// What the set says of its members, as long as nothing has changed since it was made.
+    pub(super) fn known_tier(&self, hub: &Hub) -> Option<Tier> {
+        let is_new = !self.changed && self.set.version == hub.version.load(Acquire);
+        is_new.then_some(self.set.tier)
     }
 
     /// Once the last has started, nobody asks any more.
@@ -167,9 +174,14 @@ impl<S> Core<S> {
         state.change();
     }
 
-    /// What is said of a member anew; whether there is one. It keeps its service and all that is known of it.
+    /// What is said of a member anew; whether there is one, at the same address. It keeps its service and
+    /// all that is known of it.
     pub(super) fn restate(state: &mut State<S>, instance: &Arc<Instance>) -> bool {
         let Some(entry) = state.members.get_mut(instance.id()) else { return false };
+        // Its service calls the old address, whatever were written here.
+        if entry.instance.authority() != instance.authority() {
+            return false;
+        }
         let same = entry.instance.says_the_same(instance);
         // Also when it says the same: it was seen later.
         entry.instance = Arc::clone(instance);
@@ -208,6 +220,10 @@ impl<S> Core<S> {
             // Whether there is something to sweep, the next sweep finds out.
             state.watching = true;
             let breakers: Vec<breaker::Handle> = breakers().collect();
+            if !state.config.outlier.sweeps() {
+                // What happened while nobody looked is held against nobody.
+                state.begin_watch(Tick::now());
+            }
             state.change();
             Ok((breakers, std::mem::replace(&mut state.config, config)))
         })?;

@@ -29,7 +29,9 @@ impl<S> State<S> {
 
     /// Ejects outliers, as many of them as may be.
     fn eject(&mut self, outliers: &[(Entry<S>, EjectionCause)], hub: &Hub, now: Tick) {
-        let (mut tier, outlier) = (self.tier(), self.config.outlier);
+        // Where all fail, this is asked at every fifth call under the lock: a large set is not counted each time.
+        let mut tier = self.known_tier(hub).unwrap_or_else(|| self.tier());
+        let outlier = self.config.outlier;
         for (Entry { instance, member }, cause) in outliers {
             let (vitals, id, cause) = (&member.vitals, instance.id().clone(), *cause);
             let ejections = vitals.ejections() + 1;
@@ -92,7 +94,7 @@ impl<S> State<S> {
     }
 
     /// A period begins with the first failure after a while without any. What went well before that is not to hide it.
-    fn begin_watch(&mut self, now: Tick) {
+    pub(super) fn begin_watch(&mut self, now: Tick) {
         if self.next_sweep() <= now {
             self.last_sweep = now;
             for entry in self.members.values() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::{
     admission::Verdict,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Tick,
+    time::{Tick, nanos},
 };
 
 /// An exponentially weighted average; none yet is the same as infinite.
@@ -16,6 +16,9 @@ pub(super) struct Ewma {
     value: f64,
     at: Tick,
 }
+
+/// Of so many samples in the time of a decay each counts: with the default, one every millisecond.
+const GRAINS: u64 = 10_000;
 
 /// The share of the past that is left after `elapsed`.
 fn left(elapsed: Duration, decay: Duration) -> f64 {
@@ -35,12 +38,15 @@ impl Ewma {
         if elapsed.is_zero() { self.value } else { self.value * left(elapsed, decay) }
     }
 
-    /// Takes a sample in by its age. One that is no later than the last is not taken, unless it is the first.
+    /// Takes a sample in by its age. One that is no later than the last, or hardly so, is not taken, unless it is the
+    /// first.
     pub(super) fn add(self, value: f64, now: Tick, decay: Duration) -> Self {
         if self.value == f64::INFINITY {
             return Self::new(value, now);
         }
-        if now <= self.at {
+        // What the first of a crowd of samples changes is less than a short float can say: each would be lost, and the
+        // time since the last with it.
+        if now <= self.at || now.nanos_since(self.at).saturating_mul(GRAINS) < nanos(decay) {
             return self;
         }
         let past = left(now.since(self.at), decay);
@@ -89,8 +95,11 @@ impl Pace {
     }
 }
 
-/// An [`Ewma`] in one word: the value as a short float, the time in milliseconds, which wraps after 49 days. Samples of
-/// one millisecond count once, except peaks.
+/// An [`Ewma`] in one word: the value as a short float, the time in milliseconds. Samples of one millisecond count
+/// once, except peaks.
+///
+/// The time has 37 bits, which last for four years. With 32 it came round after 49 days, and what was forgotten, the
+/// failures of a day long ago, was there again.
 #[derive(Debug)]
 pub(super) struct AtomicEwma(AtomicU64);
 
@@ -104,7 +113,7 @@ impl AtomicEwma {
     /// Whether it is nothing, whatever the time.
     #[inline]
     pub(super) fn is_zero(&self) -> bool {
-        self.0.load(Relaxed) >> 32 == 0
+        self.0.load(Relaxed) >> TIME_BITS == 0
     }
 
     pub(super) fn get(&self, now: Tick, decay: Duration) -> f64 {
@@ -114,27 +123,35 @@ impl AtomicEwma {
     pub(super) fn update(&self, now: Tick, next: impl Fn(Ewma, Tick) -> Ewma) {
         let now = rounded(now);
         let _ = self.0.fetch_update(Relaxed, Relaxed, |word| {
-            let (before, after) = (unpack(word, now), pack(next(unpack(word, now), now)));
-            (pack(before) != after).then_some(after)
+            let before = unpack(word, now);
+            let (was, is) = (pack(before), pack(next(before, now)));
+            (was != is).then_some(is)
         });
     }
 }
+
+const TIME_BITS: u32 = 37;
+const TIME: u64 = (1 << TIME_BITS) - 1;
+/// What is left out of a float of 32 bits beside the sign, which none has: its last digits.
+const LEFT_OUT: u32 = 4;
+/// By so much the clock of one thread may be behind that of another.
+const SKEW: u64 = 3_600_000;
 
 fn rounded(now: Tick) -> Tick {
     Tick::from_nanos(now.as_nanos() / MILLI * MILLI)
 }
 
 fn pack(ewma: Ewma) -> u64 {
-    let millis = (ewma.at.as_nanos() / MILLI) & u64::from(u32::MAX);
-    u64::from((ewma.value as f32).to_bits()) << 32 | millis
+    let bits = (ewma.value as f32).to_bits() >> LEFT_OUT;
+    u64::from(bits) << TIME_BITS | ((ewma.at.as_nanos() / MILLI) & TIME)
 }
 
 fn unpack(word: u64, now: Tick) -> Ewma {
-    let value = f64::from(f32::from_bits((word >> 32) as u32));
+    let value = f64::from(f32::from_bits((word >> TIME_BITS << LEFT_OUT) as u32));
     let now = now.as_nanos() / MILLI;
-    let ago = (now as u32).wrapping_sub(word as u32);
+    let ago = now.wrapping_sub(word) & TIME;
     // Stamped by a thread whose clock was read a moment later.
-    let ago = if ago > u32::MAX / 2 { 0 } else { u64::from(ago) };
+    let ago = if ago > TIME - SKEW { 0 } else { ago };
     Ewma::new(value, Tick::from_nanos(now.saturating_sub(ago) * MILLI))
 }
 
@@ -199,7 +216,7 @@ mod tests {
     fn one_word_says_what_the_rule_says() {
         let mut rule = Ewma::new(0.1, at(3_000_000.0));
         let word = AtomicEwma::new(0.1, at(3_000_000.0));
-        // Beyond 49 days, where the milliseconds have wrapped.
+        // Beyond 49 days, where 32 bits of milliseconds have wrapped.
         let mut when = 5_000_000.0;
         for (i, sample) in [0.2, 0.05, 5.0, 0.3, 0.01, 0.01, 4.0, 300.0, 0.0].into_iter().enumerate() {
             when += [0.001, 1.5, 0.2, 40.0][i % 4];
@@ -213,6 +230,35 @@ mod tests {
         }
         let later = word.get(at(when) - Duration::from_secs(1), DECAY);
         assert!(later.is_finite(), "a clock that lags reads the value as it stands");
+    }
+
+    #[test]
+    fn what_was_long_ago_is_forgotten_for_good() {
+        let day = Duration::from_secs(86_400);
+        let begin = at(1_000.0);
+        let word = AtomicEwma::new(5.0, begin);
+        for days in [1, 24, 25, 30, 49, 50, 51, 75, 100, 365, 3_650] {
+            let later = begin + day * days;
+            assert!(word.get(later, DECAY) < 1e-9, "{days} days");
+        }
+        let later = begin + day * 30;
+        word.update(later, |ewma, now| ewma.add_peak(0.2, now, DECAY));
+        assert!((word.get(later, DECAY) - 0.2).abs() < 1e-4, "and a sample is taken");
+    }
+
+    #[test]
+    fn a_peak_fades_under_a_crowd_of_samples_however_slow_the_decay() {
+        for (decay, seconds) in [(10, 10), (3_600, 1_800), (86_400, 1_800)] {
+            let decay = Duration::from_secs(decay);
+            let word = AtomicEwma::new(5.0, at(0.0));
+            for ms in 1..=seconds * 1_000 {
+                let now = Tick::from_nanos(ms * MILLI);
+                word.update(now, |ewma, now| ewma.add_peak(1.0, now, decay));
+            }
+            let due = 4.0 * left(Duration::from_secs(seconds), decay);
+            let read = word.get(at(seconds as f64), decay) - 1.0;
+            assert!((read - due).abs() < 0.05 * (4.0 - due), "{decay:?}: {read}, not {due}");
+        }
     }
 
     proptest::proptest! {

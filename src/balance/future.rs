@@ -59,8 +59,10 @@ pin_project! {
 struct More<S, E, P> {
     view: Arc<View<S, P>>,
     waiting: Vec<Waiter<S>>,
-    // Members that were looked at, and are not waited for.
+    // How often a member was looked at in vain.
     looks: usize,
+    // Members that were looked at, or left, and are not waited for: they are tried again when there is room.
+    passed: Vec<u64>,
     // How the last that could not become ready failed.
     failed: Option<E>,
     // Told of members that come, as long as more may be waited for.
@@ -141,10 +143,11 @@ where
     let (request, tried) = request.as_mut().expect("a call that waits has its request");
     let more = more.get_or_insert_with(|| Box::new(More::new(parts.view(&mut Moment::new()))));
     if let Some(waiter) = first.take() {
-        tried.add(waiter.serial);
+        tried.add(waiter.serial());
         more.begin(waiter, failed);
         // It was asked just now.
-        let asked = more.waiting.len();
+        let mut asked = more.waiting.len();
+        more.let_go(&mut asked);
         return more.poll(parts, (request, tried), asked, cx);
     }
     more.poll(parts, (request, tried), 0, cx)
@@ -152,7 +155,8 @@ where
 
 impl<S, E, P> More<S, E, P> {
     fn new(view: Arc<View<S, P>>) -> Self {
-        Self { view, waiting: Vec::with_capacity(TOGETHER + 1), looks: 0, failed: None, place: Place::default() }
+        let (waiting, passed) = (Vec::with_capacity(TOGETHER + 1), Vec::new());
+        Self { view, waiting, looks: 0, passed, failed: None, place: Place::default() }
     }
 
     fn begin(&mut self, waiter: Waiter<S>, failed: Option<E>)
@@ -182,8 +186,11 @@ impl<S, E, P> More<S, E, P> {
         K: Pick<Req> + Picker<Plan = P>,
         T: Steer<Req>,
     {
-        let hub = &parts.core().hub;
         loop {
+            if parts.is_old(&self.view) {
+                self.view = parts.view(&mut Moment::new());
+                self.let_go(&mut at);
+            }
             if let Poll::Ready(ready) = self.poll_waiting(&mut at, cx) {
                 self.place.leave();
                 return Poll::Ready(Ok(ready));
@@ -192,30 +199,60 @@ impl<S, E, P> More<S, E, P> {
                 // Those that were asked first are the next in their queues.
                 self.looks += 1;
                 at = TOGETHER;
+                self.passed.extend(self.waiting[TOGETHER..].iter().map(Waiter::serial));
                 self.waiting.drain(TOGETHER..).for_each(Waiter::lost);
             }
-            if self.looks >= LOOKS {
-                self.place.leave();
-                return Poll::Pending;
-            }
             let mut now = Moment::new();
-            if parts.is_old(&self.view) {
-                self.view = parts.view(&mut now);
-            }
-            if let Some(waiter) = parts.begin(&self.view, request, tried, &mut now) {
-                hub.counts.picked_again.fetch_add(1, Relaxed);
-                tried.add(waiter.serial);
+            if let Some(waiter) = self.another(parts, (request, tried), &mut now) {
+                parts.core().hub.counts.picked_again.fetch_add(1, Relaxed);
+                tried.add(waiter.serial());
                 self.waiting.push(waiter);
             } else if self.waiting.is_empty() {
                 let error = self.failed.take();
                 return Poll::Ready(Err(error.unwrap_or_else(|| E::from_rejection(parts.core().nobody(&mut now)))));
             } else {
-                self.place.wait(&hub.waiters, cx);
-                // A member that came before we were on the list wakes nobody.
+                self.place.wait(&parts.core().hub.waiters, cx);
+                // A member that came or left before we were on the list wakes nobody.
                 if !parts.is_old(&self.view) {
                     return Poll::Pending;
                 }
             }
+        }
+    }
+
+    /// Another member to wait for, or to look at.
+    fn another<Req, K, T, C>(
+        &mut self,
+        parts: &Parts<S, K, T, C>,
+        (request, tried): (&Req, &mut Tried),
+        now: &mut Moment,
+    ) -> Option<Waiter<S>>
+    where
+        S: Service<Req, Error = E> + Clone,
+        K: Pick<Req> + Picker<Plan = P>,
+        T: Steer<Req>,
+    {
+        let full = self.waiting.len() >= TOGETHER;
+        if full && self.looks >= LOOKS {
+            return None;
+        }
+        parts.begin(&self.view, request, tried, now).or_else(|| {
+            if full || self.passed.is_empty() {
+                return None;
+            }
+            // None is left but those that were not ready a while ago, and there is room to wait for them.
+            self.passed.drain(..).for_each(|serial| tried.forget(serial));
+            parts.begin(&self.view, request, tried, now)
+        })
+    }
+
+    /// Gives up those that have left the set or get no calls any more: they might never become ready.
+    fn let_go(&mut self, at: &mut usize) {
+        while let Some(gone) = self.waiting.iter().position(|waiter| !self.view.has(waiter)) {
+            let waiter = self.waiting.remove(gone);
+            *at -= usize::from(gone < *at);
+            self.passed.push(waiter.serial());
+            waiter.lost();
         }
     }
 

@@ -91,7 +91,8 @@ impl<S> Handle<S> {
     }
 
     /// A member says something else of its health, weight, draining or metadata; whether there is such a member. It
-    /// keeps its service and all that is known of it.
+    /// keeps its service and all that is known of it. One at another address is another: it is not updated, because its
+    /// service would go on calling the old one; [`insert`](Self::insert) it.
     pub fn update(&self, instance: &Arc<Instance>) -> bool {
         self.core.locked(|state| Core::restate(state, instance))
     }

@@ -43,10 +43,10 @@
 //!
 //! **Readiness.** The balancer is always ready. A member that cannot become ready, or whose circuit refuses, is no
 //! failed call: another one is picked, each at most once. One that is not ready yet does not hold the call either:
-//! others are looked at, up to three are waited for together, and the first that is ready gets the request. So
-//! instances come and go without a failed call that another could have served. Only when there is nobody is the call
-//! turned away, with [`Reason::NoInstance`](crate::Reason::NoInstance) and the time at which an ejection or an open
-//! circuit is over.
+//! others are looked at, up to three are waited for together, and the first that is ready gets the request. One that
+//! leaves the set meanwhile, or is to get no calls any more, is waited for no longer. So instances come and go without
+//! a failed call that another could have served. Only when there is nobody is the call turned away, with
+//! [`Reason::NoInstance`](crate::Reason::NoInstance) and the time at which an ejection or an open circuit is over.
 //!
 //! **Where it stands.** Inside of retry and hedge, so that every attempt picks anew: with a [`Steer`] it goes to
 //! another instance than the one before. What protects a single instance, a bulkhead for one, stands around the

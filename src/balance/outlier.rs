@@ -47,6 +47,9 @@ pub(super) struct Bar {
     pub(super) threshold: f64,
 }
 
+/// Rates that differ by no more are equal: so much a mean of equal ones may differ from them.
+const NOISE: f64 = 1e-9;
+
 /// The mean of some rates, and what lies so many standard deviations below it; none of nothing.
 pub(super) fn bar(rates: &[f64], deviations: f64) -> Option<Bar> {
     if rates.is_empty() {
@@ -72,7 +75,7 @@ impl Rules {
         let failure_rate = self.failure_rate.map(Ratio::of);
         let cause = |period: &Period| {
             let rate = period.success_rate();
-            if threshold.is_some_and(|threshold| rate < threshold && rate < self.floor) {
+            if threshold.is_some_and(|threshold| rate < threshold - NOISE && rate < self.floor) {
                 return Some(EjectionCause::SuccessRate);
             }
             let reached = failure_rate.is_some_and(|rate| rate.reached_by(period.failures, period.calls));
@@ -91,7 +94,9 @@ impl Rules {
 /// from then on up to a share of them, and never the last.
 pub(super) fn may_eject(members: usize, ejected: usize, most: f64) -> bool {
     let next = ejected as u64 + 1;
-    let within = next == 1 || (next as f64) <= most * members as f64;
+    let most = Ratio::of(most);
+    let share = u128::from(next) * u128::from(most.whole().get());
+    let within = next == 1 || share <= members as u128 * u128::from(most.part());
     within && next < members as u64
 }
 
@@ -191,6 +196,17 @@ mod tests {
     }
 
     #[test]
+    fn among_equals_there_is_no_outlier() {
+        for deviations in [0.1, 0.5, 1.0, 1.9] {
+            let rules = Rules { deviations: Some(deviations), floor: 1.0, ..RULES };
+            for (members, failures) in (5..200).flat_map(|members| (1..100).map(move |failures| (members, failures))) {
+                let set = vec![Period { calls: 100, failures }; members];
+                assert_eq!(rules.outliers(&set), [], "{members} with {failures} failures each at {deviations}");
+            }
+        }
+    }
+
+    #[test]
     fn the_worst_come_first() {
         let rules = Rules { deviations: None, failure_rate: Some(0.1), ..RULES };
         let set = periods(&[(100, 20), (100, 90), (100, 0), (100, 50), (100, 0)]);
@@ -211,6 +227,9 @@ mod tests {
             (0, 0, 1.0, false),
             (3, 1, 1.0, true),
             (3, 2, 1.0, false),
+            (100, 28, 0.29, true),
+            (100, 29, 0.29, false),
+            (100, 57, 0.58, true),
         ] {
             assert_eq!(may_eject(members, ejected, most), may, "{ejected} of {members}, {most}");
         }

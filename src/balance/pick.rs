@@ -107,6 +107,14 @@ impl Tried {
         self.0.get_or_insert_default().insert(serial);
     }
 
+    /// As if it had not been tried.
+    #[cold]
+    pub(super) fn forget(&mut self, serial: u64) {
+        if let Some(tried) = &mut self.0 {
+            tried.remove(&serial);
+        }
+    }
+
     #[inline]
     fn has(&self, serial: u64) -> bool {
         self.0.as_ref().is_some_and(|tried| tried.contains(&serial))

@@ -68,7 +68,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// A ring of members with their weights in relation to the mean.
+    /// A ring of members with their weights in relation to about the mean.
     pub(super) fn new<'a>(members: impl ExactSizeIterator<Item = (&'a str, f64)>, secret: Secret) -> Self {
         // Halved when the number of members doubles, so that it hardly ever changes: each change moves keys.
         let each = (MOST_POINTS / members.len().next_power_of_two()).clamp(FEWEST, POINTS) as f64;

@@ -61,8 +61,7 @@ pub(super) struct View<S, P> {
 /// A member that is to get the request as soon as it is ready.
 pub(super) struct Waiter<S> {
     service: S,
-    pub(super) admitted: Admitted<Tracked<S>>,
-    pub(super) serial: u64,
+    admitted: Admitted<Tracked<S>>,
     // For who wants to know.
     instance: Option<Arc<Instance>>,
 }
@@ -77,6 +76,11 @@ impl<S, P> View<S, P> {
     fn new<K: Picker<Plan = P>>(set: Arc<Set<S>>, picker: &K) -> Self {
         let instances: Vec<Arc<Instance>> = set.pool.iter().map(|entry| Arc::clone(&entry.instance)).collect();
         Self { plan: picker.plan(&instances), set }
+    }
+
+    /// Whether whom somebody waits for may be given calls still.
+    pub(super) fn has(&self, waiter: &Waiter<S>) -> bool {
+        self.set.has(&waiter.admitted.policy().0)
     }
 }
 
@@ -193,7 +197,7 @@ impl<S, K: Picker, T, C> Parts<S, K, T, C> {
                 Ok(mut admitted) => {
                     let service = admitted.guard(|| member.service.clone());
                     let instance = T::LISTENS.then(|| Arc::clone(instance));
-                    return Some(Waiter { service, admitted, serial: member.serial, instance });
+                    return Some(Waiter { service, admitted, instance });
                 }
                 // Its circuit opened, or the last probe was taken, since it was looked at.
                 Err(_) => tried.add(member.serial),
@@ -231,6 +235,10 @@ impl<S, K: Picker, T, C> Parts<S, K, T, C> {
 }
 
 impl<S> Waiter<S> {
+    pub(super) fn serial(&self) -> u64 {
+        self.admitted.policy().0.serial
+    }
+
     #[inline]
     pub(super) fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
     where

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     balance::{
         config::Config,
-        member::Entry,
+        member::{Entry, Member},
         ramp::SlowStart,
         tier::{Role, Standing, Tier},
         weights::Weights,
@@ -78,6 +78,15 @@ impl<S> Set<S> {
             weights: Weights::new(&[]),
             slow: None,
             tier: Tier::default(),
+        })
+    }
+
+    /// Whether this member, and not just one with its id, may be given calls.
+    pub(super) fn has(&self, member: &Member<S>) -> bool {
+        // Both lists are in the order of the ids.
+        [&self.pool, &self.spare].into_iter().any(|entries| {
+            let found = entries.binary_search_by(|entry| entry.member.id.cmp(&member.id));
+            found.is_ok_and(|at| entries[at].member.serial == member.serial)
         })
     }
 

@@ -361,3 +361,13 @@ fn what_is_public_is_send_and_sync_and_says_what_it_is() {
     assert_eq!(json["members"][0]["state"], "active");
     assert_eq!(json["members"][0]["address"], "10.0.0.7:8000");
 }
+
+#[test]
+fn one_that_moved_is_not_updated_because_its_service_calls_the_old_address() {
+    let (handle, _) = set(calm(), 1);
+    let moved = Arc::new(Instance::new("users", "users-00", "10.0.0.8", 9_000).unwrap());
+    assert!(!handle.update(&moved));
+    assert_eq!(handle.snapshot().members[0].address, "10.0.0.7:8000");
+    handle.sync([moved], |_| Node::new(5));
+    assert_eq!(handle.snapshot().members[0].address, "10.0.0.8:9000");
+}

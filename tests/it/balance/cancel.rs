@@ -221,3 +221,64 @@ async fn a_service_that_is_dropped_with_the_set_may_use_the_set() {
     assert_eq!(handle.len(), 1);
     *back.lock().unwrap() = None;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_may_change_the_set_from_wherever_it_is() {
+    /// It puts itself out and in at every opportunity, and is ready at the second question.
+    struct Busy(Arc<Mutex<Option<Handle<Busy>>>>, bool);
+
+    impl Busy {
+        fn meddle(&self) {
+            let handle = self.0.lock().unwrap().clone();
+            if let Some(handle) = handle {
+                let _ = (handle.snapshot(), handle.eject(&id(0)), handle.readmit(&id(0)), handle.remove(&id(9)));
+                handle.update(&Arc::new(instance(0).with_draining(false)));
+            }
+        }
+    }
+
+    impl Clone for Busy {
+        fn clone(&self) -> Self {
+            self.meddle();
+            Self(Arc::clone(&self.0), false)
+        }
+    }
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            self.meddle();
+        }
+    }
+
+    impl Service<u32> for Busy {
+        type Response = u32;
+        type Error = Error<Boom>;
+        type Future = std::future::Ready<Answer>;
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<Boom>>> {
+            self.meddle();
+            if std::mem::replace(&mut self.1, true) {
+                return Poll::Ready(Ok(()));
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+
+        fn call(&mut self, request: u32) -> Self::Future {
+            self.meddle();
+            std::future::ready(Ok(request))
+        }
+    }
+
+    let (handle, back) = (Handle::new("users", Config::new()), Arc::new(Mutex::new(None)));
+    (0..3).for_each(|number| handle.insert(Arc::new(instance(number)), Busy(Arc::clone(&back), false)));
+    *back.lock().unwrap() = Some(handle.clone());
+    let mut balance = Balance::new(&handle, RoundRobin::new());
+    for _ in 0..20 {
+        assert_eq!(tokio::time::timeout(ms(1_000), balance.call(7)).await.unwrap(), Ok(7));
+    }
+    handle.sync([], |_| unreachable!("nobody is new"));
+    let pending = handle.snapshot().members.iter().map(|member| member.pending).sum::<u32>();
+    assert_eq!((pending, handle.len()), (0, 0));
+    *back.lock().unwrap() = None;
+}

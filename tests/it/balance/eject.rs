@@ -197,3 +197,25 @@ async fn a_long_time_without_failures_does_not_hide_the_first_ones() {
     advance(ms(1)).await;
     assert_eq!(state(&handle, 0), MemberState::Ejected, "judged by what came since the first failure");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_while_nobody_looked_is_held_against_nobody() {
+    let rule = Outlier::new().consecutive_failures(0).deviations(0.0).failure_rate(0.5).min_instances(1).min_calls(10);
+    let (handle, nodes) = set(Config::new().outlier(rule.mode(Mode::Off)), 2);
+    let mut balance = Balance::new(&handle, RoundRobin::new());
+    nodes[0].fails(true);
+    for _ in 0..200 {
+        let _ = call(&mut balance).await;
+    }
+    nodes[0].fails(false);
+    advance(ms(86_400_000)).await;
+    handle.reconfigure(Config::new().outlier(rule)).unwrap();
+    answers(&mut balance, 20).await;
+    assert_eq!(state(&handle, 0), MemberState::Active, "that was a day ago");
+    nodes[0].fails(true);
+    for _ in 0..40 {
+        let _ = call(&mut balance).await;
+    }
+    advance(ms(10_000)).await;
+    assert_eq!(state(&handle, 0), MemberState::Ejected);
+}

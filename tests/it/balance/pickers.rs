@@ -184,3 +184,17 @@ async fn a_hot_key_overflows_to_the_neighbours() {
     assert_ne!(next, home);
     assert_eq!(homes(&handle, 1).await[0], next);
 }
+
+#[tokio::test(start_paused = true)]
+async fn few_keys_move_when_a_heavy_one_goes() {
+    let (handle, _) = set(calm(), 12);
+    for number in 0..12 {
+        let weight = if number == 11 { 20 } else { 10 };
+        assert!(handle.update(&Arc::new(instance(number).with_weight(weight).unwrap())));
+    }
+    let before = homes(&handle, 2_000).await;
+    assert!(handle.remove(&id(11)));
+    let after = homes(&handle, 2_000).await;
+    let moved = before.iter().zip(&after).filter(|(from, to)| **from != 11 && from != to).count();
+    assert_eq!(moved, 0, "only the keys of the one that went");
+}

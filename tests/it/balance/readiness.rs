@@ -2,8 +2,11 @@
 
 use super::*;
 
-use mainstay::{balance::LeastLoaded, breaker};
-use tokio_test::{assert_pending, assert_ready_eq};
+use mainstay::{
+    balance::{LeastLoaded, MemberSnapshot},
+    breaker,
+};
+use tokio_test::{assert_pending, assert_ready, assert_ready_eq};
 
 use crate::support::{advance, consecutive};
 
@@ -49,7 +52,7 @@ async fn three_are_waited_for_and_the_first_that_is_ready_gets_the_request() {
     nodes[waits[0]].becomes(Ready::Fails);
     assert!(task.is_woken());
     assert_pending!(task.poll());
-    assert_eq!(pending(&handle), 2);
+    assert_eq!(pending(&handle), 3, "another one in its place");
     nodes[waits[2]].becomes(Ready::Now);
     assert!(task.is_woken());
     assert_ready_eq!(task.poll(), Ok(waits[2] as u32));
@@ -148,4 +151,91 @@ async fn one_whose_circuits_are_all_open_is_replaced_by_who_stands_by() {
     assert!(!answers(&mut balance, 9).await.contains(&3));
     (0..3).for_each(|number| handle.breaker(&id(number)).unwrap().force_open());
     assert_eq!(answers(&mut balance, 3).await, [3; 3]);
+}
+
+/// The nodes that a call waits for now.
+fn waited_for(handle: &Handle<Node>) -> Vec<usize> {
+    let members = handle.snapshot().members;
+    let number = |member: &MemberSnapshot| member.id.as_str().trim_start_matches("users-").parse().unwrap();
+    members.iter().filter(|member| member.pending > 0).map(number).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_were_passed_over_are_waited_for_when_there_is_room() {
+    let (handle, nodes) = set(calm(), 5);
+    nodes.iter().for_each(|node| node.becomes(Ready::Later));
+    let mut task = tokio_test::task::spawn(Balance::new(&handle, RoundRobin::new()).call(7));
+    assert_pending!(task.poll());
+    let waits = waited_for(&handle);
+    waits.iter().for_each(|at| nodes[*at].becomes(Ready::Fails));
+    assert_pending!(task.poll(), "two are left that have not failed");
+    let others = waited_for(&handle);
+    assert_eq!(others.len(), 2);
+    assert!(others.iter().all(|at| !waits.contains(at)), "{others:?} after {waits:?}");
+    nodes[others[1]].becomes(Ready::Now);
+    assert!(task.is_woken());
+    assert_ready_eq!(task.poll(), Ok(others[1] as u32));
+    assert_eq!(pending(&handle), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_set_that_was_busy_everywhere_is_looked_at_again_when_those_waited_for_fail() {
+    let (handle, nodes) = set(calm(), 100);
+    nodes.iter().for_each(|node| node.becomes(Ready::Later));
+    let mut task = tokio_test::task::spawn(Balance::new(&handle, RoundRobin::new()).call(7));
+    assert_pending!(task.poll());
+    for _ in 0..20 {
+        let waits = waited_for(&handle);
+        assert_eq!(waits.len(), 3);
+        waits.iter().for_each(|at| nodes[*at].becomes(Ready::Fails));
+        assert!(task.is_woken());
+        assert_pending!(task.poll());
+    }
+    let waits = waited_for(&handle);
+    nodes[waits[2]].becomes(Ready::Now);
+    assert!(task.is_woken(), "somebody is waited for");
+    assert_ready_eq!(task.poll(), Ok(waits[2] as u32));
+    assert_eq!(pending(&handle), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_one_that_has_left() {
+    for large in [5, 100] {
+        let (handle, nodes) = set(calm(), large);
+        nodes.iter().for_each(|node| node.becomes(Ready::Later));
+        let mut task = tokio_test::task::spawn(Balance::new(&handle, LeastLoaded).call(7));
+        assert_pending!(task.poll());
+        let waits = waited_for(&handle);
+        handle.remove(&id(waits[0] as u32));
+        restate(&handle, waits[1] as u32, |instance| instance.with_draining(true));
+        handle.insert(Arc::new(instance(waits[2] as u32)), Node::new(waits[2] as u32));
+        let removed = &nodes[waits[0]];
+        nodes.iter().for_each(|node| node.0.asked.store(0, SeqCst));
+        assert!(task.is_woken());
+        if task.poll().is_pending() {
+            assert_eq!(removed.0.asked.load(SeqCst), 0, "it is not even asked");
+            assert_eq!(nodes[waits[1]].0.asked.load(SeqCst), 0);
+            let now = waited_for(&handle);
+            assert_eq!(now.len(), 3);
+            nodes[now[0]].becomes(Ready::Now);
+            assert!(task.is_woken());
+            assert_ready_eq!(task.poll(), Ok(now[0] as u32));
+        }
+        assert_eq!(pending(&handle), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_is_told_when_all_have_left() {
+    let (handle, nodes) = set(calm(), 2);
+    nodes.iter().for_each(|node| node.becomes(Ready::Later));
+    let mut task = tokio_test::task::spawn(Balance::new(&handle, LeastLoaded).call(7));
+    assert_pending!(task.poll());
+    assert!(handle.remove(&id(0)));
+    assert!(task.is_woken());
+    assert_pending!(task.poll());
+    assert!(handle.eject(&id(1)));
+    assert!(task.is_woken());
+    assert_eq!(reason(&assert_ready!(task.poll())), Some(Reason::NoInstance));
+    assert_eq!(pending(&handle), 0);
 }
