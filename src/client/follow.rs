@@ -80,6 +80,8 @@ struct Wanted {
     instance: Arc<Instance>,
     // None once it is a member.
     maker: Option<AbortHandle>,
+    // As which it is a member now: while the transport to a new address is made, still by the old one.
+    member: Option<Arc<Instance>>,
 }
 
 struct Made<S> {
@@ -147,16 +149,21 @@ where
 
     /// The instance is there, or has changed.
     fn want(&mut self, instance: &Arc<Instance>) {
+        let mut member = None;
         if let Some(known) = self.wanted.get_mut(instance.id()) {
             let before = std::mem::replace(&mut known.instance, Arc::clone(instance));
             // Also one that moved: it may drain, or be ill, and its transport may take long.
-            self.members.update(instance);
+            if let Some(member) = &mut known.member {
+                *member = meanwhile(member, instance);
+                self.members.update(member);
+            }
             if is_reached_alike(&before, instance) {
                 return;
             }
+            member = known.member.take();
         }
-        let maker = self.makers.spawn(made(self.make.clone(), Arc::clone(instance)));
-        let wanted = Wanted { instance: Arc::clone(instance), maker: Some(maker) };
+        let maker = Some(self.makers.spawn(made(self.make.clone(), Arc::clone(instance))));
+        let wanted = Wanted { instance: Arc::clone(instance), maker, member };
         if let Some(before) = self.wanted.insert(instance.id().clone(), wanted) {
             before.maker.iter().for_each(AbortHandle::abort);
         }
@@ -175,6 +182,7 @@ where
         if is_reached_alike(&wanted.instance, &instance) {
             wanted.maker = None;
             let instance = Arc::clone(&wanted.instance);
+            wanted.member = Some(Arc::clone(&instance));
             self.members.insert(Arc::clone(&instance), Reached { transport, instance });
         }
     }
@@ -191,6 +199,15 @@ enum Next<S> {
 fn is_reached_alike(one: &Instance, other: &Instance) -> bool {
     let address = |of: &Instance| (of.port(), of.protocol());
     one.host() == other.host() && address(one) == address(other)
+}
+
+/// A member as it is to be called until the transport to where it is now is made: where it was, and as well as it is.
+fn meanwhile(member: &Instance, now: &Arc<Instance>) -> Arc<Instance> {
+    if is_reached_alike(member, now) {
+        return Arc::clone(now);
+    }
+    let there = member.clone().with_health(now.health().clone()).with_draining(now.is_draining() || now.weight() == 0);
+    Arc::new(there)
 }
 
 /// The transport to an instance, however often it takes.
