@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, consume_budget};
 use tower::Service;
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     },
     contract::{Instance, InstanceId},
     discovery::{Change, Discovery, Snapshot, Update, Watch},
-    time::random,
+    time::{Tick, random},
 };
 
 /// How long to wait after a failure: twice as long after each further one.
@@ -49,12 +49,17 @@ pub(super) async fn follow<D, M>(
 {
     let following = running.following();
     let mut crew = Crew { make, members, wanted: HashMap::new(), makers: JoinSet::new() };
-    let mut failures = 0;
+    let mut failures: u32 = 0;
     loop {
         match discovery.watch(following.service()).await {
             Ok(watch) => {
-                crew.watch(watch, following, &mut failures).await;
+                let begun = Tick::now();
+                crew.watch(watch, following).await;
                 following.lost("the watch has ended");
+                // One that ends at once, again and again, is as good as none.
+                if Tick::now().since(begun) >= LONGEST_WAIT {
+                    failures = 0;
+                }
             }
             Err(error) => {
                 tracing::warn!(service = %following.service(), %error, "the instances of a service cannot be watched");
@@ -97,11 +102,12 @@ where
     M::Future: Send,
 {
     /// Until the watch ends.
-    async fn watch(&mut self, mut watch: Watch, following: &Following, failures: &mut u32) {
+    async fn watch(&mut self, mut watch: Watch, following: &Following) {
         loop {
+            // Changes without end are not to keep the thread.
+            consume_budget().await;
             match poll_fn(|cx| self.poll_next(&mut watch, cx)).await {
                 Next::Update(Update::Snapshot(snapshot)) => {
-                    *failures = 0;
                     following.found(&snapshot);
                     self.sync(&snapshot);
                 }

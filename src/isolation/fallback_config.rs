@@ -120,7 +120,8 @@ impl<Req, T, E> FallbackConfig<Req, T, E> {
         self
     }
 
-    /// Each retry comes exactly so long after the failure before it, without jitter. Up to a year.
+    /// Each retry comes exactly so long after the failure before it, without jitter; later only if the failure says how
+    /// long the service is to be left alone. Up to a year.
     #[must_use]
     pub const fn retry_delay(mut self, delay: Duration) -> Self {
         self.tries.retry_delay = Some(delay);

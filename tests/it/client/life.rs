@@ -116,6 +116,8 @@ fn a_client_outlives_its_runtimes_and_needs_none_to_be_made() {
 #[derive(Clone)]
 struct Flaky {
     inner: InMemory,
+    // Watches end right after their first snapshot.
+    short: bool,
     failures: Arc<AtomicUsize>,
     asked: Arc<AtomicUsize>,
 }
@@ -147,6 +149,9 @@ impl Discovery for Flaky {
             self.failures.fetch_sub(1, SeqCst);
             return Err(DiscoveryError::Unavailable("the registry is down".into()));
         }
+        if self.short {
+            return InMemory::new().watch(service).await;
+        }
         self.inner.watch(service).await
     }
 }
@@ -155,7 +160,8 @@ impl Discovery for Flaky {
 async fn a_registry_that_is_down_is_asked_again_at_growing_intervals() {
     let (inner, world) = fleet(&["a"]).await;
     let asked = Arc::new(AtomicUsize::new(0));
-    let discovery = Flaky { inner, failures: Arc::new(AtomicUsize::new(5)), asked: Arc::clone(&asked) };
+    let failures = Arc::new(AtomicUsize::new(5));
+    let discovery = Flaky { inner, short: false, failures, asked: Arc::clone(&asked) };
     let client: Users = Client::builder(discovery, world).config(Config::new().first_wait(ms(50))).build();
     match client.call("users", "get", 1).await {
         Err(Error::Rejected(rejection)) => assert_eq!(rejection.reason(), Reason::NoInstance),
@@ -168,6 +174,19 @@ async fn a_registry_that_is_down_is_asked_again_at_growing_intervals() {
     assert_eq!(asked.load(SeqCst), 6);
     assert_eq!(client.call("users", "get", 2).await.unwrap(), "2 from a");
     assert_eq!(client.health("users").unwrap().status, HealthStatus::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_whose_watches_end_at_once_is_asked_at_growing_intervals_too() {
+    let (inner, world) = fleet(&["a"]).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let discovery = Flaky { inner, short: true, failures: Arc::default(), asked: Arc::clone(&asked) };
+    let client: Users = Client::builder(discovery, world).build();
+    let _ = client.call("users", "get", 1).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    // At 0, and after waits of at most 0.1, 0.2, 0.4 ... 25.6 s and at least a half of that each.
+    let asked = asked.load(SeqCst);
+    assert!((9..=12).contains(&asked), "{asked}");
 }
 
 #[tokio::test(start_paused = true)]
