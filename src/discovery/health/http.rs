@@ -26,8 +26,8 @@ use crate::{
 /// So much of an answer is read, so that the instance sees it taken; what is longer is cut off.
 const LONGEST_BODY: usize = 64 * 1024;
 
-/// Asks each instance for a path with `GET`; a status of 200 to 299 is healthy, if the body comes in time too: the first
-/// 64 KiB of it, the rest is not read.
+/// Asks each instance for a path with `GET`; a status of 200 to 299 is healthy, if the body comes in time too (the
+/// first 64 KiB of it; the rest is not read).
 ///
 /// Each check opens a connection of its own, as a new caller would: one that is kept open says nothing about an
 /// instance that accepts no more. Over plain HTTP; where instances speak TLS, check with a service of your own. The
