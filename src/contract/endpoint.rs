@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -93,19 +95,52 @@ impl Capability {
 /// # Ok::<(), mainstay::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "RawEndpoint")]
 pub struct Endpoint {
     method: Method,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     verb: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     parameters: Vec<Parameter>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     responses: Vec<Response>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEndpoint {
+    method: Method,
+    verb: Option<String>,
+    path: Option<String>,
+    description: Option<String>,
+    #[serde(default)]
+    parameters: Vec<Parameter>,
+    #[serde(default)]
+    responses: Vec<Response>,
+}
+
+impl TryFrom<RawEndpoint> for Endpoint {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawEndpoint) -> Result<Self, ConfigError> {
+        let RawEndpoint { method, verb, path, description, parameters, responses } = raw;
+        once("parameter", parameters.iter().map(Parameter::name))?;
+        once("code", responses.iter().map(Response::code))?;
+        Ok(Self { method, verb, path, description, parameters, responses })
+    }
+}
+
+/// In code a later one takes the place of the one before; in a file it is a slip.
+fn once<'a>(field: &'static str, mut names: impl Iterator<Item = &'a str>) -> Result<(), ConfigError> {
+    let mut known = BTreeSet::new();
+    match names.find(|name| !known.insert(*name)) {
+        Some(name) => Err(ConfigError::new(field, format_args!("\"{}\"", name.escape_debug()), "is there already")),
+        None => Ok(()),
+    }
 }
 
 impl Endpoint {

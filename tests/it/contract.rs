@@ -137,6 +137,16 @@ fn contracts_that_cannot_be_are_refused() {
         (json!({"name": "a", "version": "1.0.0", "endpoints": [{"method": "m", "pth": "/"}]}), "unknown field `pth`"),
         (json!({"name": "a", "version": "1.0.0", "endpoints": [{"method": ""}]}), "method = \"\": must not be empty"),
         (json!({"name": "a", "version": "1.0.0", "capabilities": [{"name": "\n"}]}), "control characters"),
+        (
+            json!({"name": "a", "version": "1.0.0", "endpoints": [{"method": "m", "parameters": [
+                {"name": "id", "type": "u32"}, {"name": "id", "type": "u64"}]}]}),
+            "parameter = \"id\": is there already",
+        ),
+        (
+            json!({"name": "a", "version": "1.0.0", "endpoints": [{"method": "m", "responses": [
+                {"code": "200", "type": "A"}, {"code": "200", "type": "B"}]}]}),
+            "code = \"200\": is there already",
+        ),
     ] {
         let told = serde_json::from_value::<Contract>(text).unwrap_err().to_string();
         assert!(told.contains(why), "{told}");
