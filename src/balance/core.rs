@@ -131,7 +131,6 @@ impl<S> Core<S> {
         let set = Set::new(version, state.members.values(), &state.config, now);
         if set.tier.panics != state.set.tier.panics {
             state.notices.push(Notice::Panic(set.tier));
-            self.hub.panics.store(set.tier.panics, Relaxed);
         }
         let before = std::mem::replace(&mut state.set, Arc::new(set));
         state.garbage.push(Garbage::Set(before));

@@ -27,7 +27,6 @@ pub(super) struct Hub {
     // Calls that began, and calls that are over: each thread counts on a line of its own.
     calls: Lanes<[AtomicU64; 2]>,
     pub(super) counts: Counters,
-    pub(super) panics: AtomicBool,
     pub(super) waiters: Waiters,
     pub(super) sink: Sink,
     pub(super) name: Name,
@@ -59,7 +58,6 @@ impl Hub {
             penalty: AtomicU64::new(0),
             calls: Lanes::new(counters),
             counts: Counters::default(),
-            panics: AtomicBool::new(false),
             waiters: Waiters::default(),
             sink: Sink::default(),
             name,

@@ -99,7 +99,7 @@ impl Config {
     }
 
     /// So many methods have metrics of their own, from 1 to 10 000; calls of further ones are counted together. Default
-    /// 256, some 2.5 KiB each where one thread calls it, and about 1.5 KiB more for each further thread.
+    /// 256, some 2.5 KiB each while one thread calls it.
     #[must_use]
     pub const fn max_methods(mut self, most: usize) -> Self {
         self.max_methods = most;

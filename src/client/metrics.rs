@@ -46,7 +46,7 @@ pub struct Metrics {
     /// How many errors there were of each kind: the [reason](crate::Reason) of a rejection, what the
     /// [kind hook](super::Client::error_kind) says, else `error` or `failed_response`.
     pub error_kinds: BTreeMap<Cow<'static, str>, u64>,
-    /// How long calls took, the failed ones too.
+    /// How long calls took, the failed ones too; not those that panicked or were cancelled.
     pub latency: Option<Latency>,
 }
 
@@ -99,7 +99,7 @@ impl MethodMeter {
         }
     }
 
-    fn end(&self, end: End, now: Tick, nanos: u64) {
+    fn end(&self, end: End, now: Tick) {
         let seat = Seat::here();
         let kind = match end {
             End::Good { fallback } => {
@@ -112,7 +112,6 @@ impl MethodMeter {
             }
         };
         self.meter.count(seat, kind);
-        self.meter.latency(seat, now, nanos);
         self.recent.record_in(seat, now, 0, kind);
     }
 
@@ -180,7 +179,8 @@ impl Counting {
     pub(super) fn end(mut self, end: End, now: Tick, nanos: u64) {
         if let Some(meter) = self.meter.take() {
             meter.running.fetch_sub(1, Relaxed);
-            meter.end(end, now, nanos);
+            meter.end(end, now);
+            meter.meter.latency(Seat::here(), now, nanos);
         }
     }
 }
@@ -190,7 +190,7 @@ impl Drop for Counting {
         if let Some(meter) = self.meter.take() {
             meter.running.fetch_sub(1, Relaxed);
             match self.runs {
-                true => meter.end(End::Bad(Cow::Borrowed("panic")), Tick::now(), 0),
+                true => meter.end(End::Bad(Cow::Borrowed("panic")), Tick::now()),
                 false => meter.meter.tally(Tally::Cancelled),
             }
         }

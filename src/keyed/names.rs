@@ -1,20 +1,16 @@
 //! Tenants and operations: the two keys that everybody has, with names and ways of their own.
 
 use std::{
-    borrow::Borrow,
-    fmt,
     hash::{Hash, Hasher},
-    str::FromStr,
     sync::Arc,
 };
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     keyed::{
         key::{KeyOf, Lookup},
         select::PerKey,
     },
+    name::text_impls,
     outcome::OnError,
     settings::ConfigError,
 };
@@ -79,64 +75,7 @@ macro_rules! text_key {
             }
         }
 
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                self.as_str()
-            }
-        }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                self.as_str()
-            }
-        }
-
-        impl PartialEq<str> for $name {
-            fn eq(&self, other: &str) -> bool {
-                self.as_str() == other
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(self.as_str(), f)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = ConfigError;
-
-            fn from_str(name: &str) -> Result<Self, ConfigError> {
-                Self::new(name)
-            }
-        }
-
-        impl TryFrom<&str> for $name {
-            type Error = ConfigError;
-
-            fn try_from(name: &str) -> Result<Self, ConfigError> {
-                Self::new(name)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let name = String::deserialize(deserializer)?;
-                Self::new(&name).map_err(de::Error::custom)
-            }
-        }
+        text_impls!($name);
     };
 }
 
