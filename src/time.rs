@@ -2,6 +2,9 @@
 //!
 //! It follows `tokio::time::pause` and `tokio::time::advance`, works without a runtime, never runs backwards inside
 //! one runtime, and its arithmetic saturates: no jump of the clock and no configured duration can make it panic.
+//!
+//! Where tokio's clock cannot be paused, because its feature `test-util` is not part of the build, nobody can tell it
+//! from the processor's counter, which costs a third: see [`counter`].
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place that reads clocks")]
 
@@ -12,6 +15,15 @@ use std::{
 };
 
 use serde::Serialize;
+
+mod counter;
+mod pausable;
+
+/// Whether the present is read off the processor's counter.
+const READS_COUNTER: bool = !pausable::IS_PAUSABLE && !cfg!(miri);
+
+/// More than the clocks of two threads differ by.
+const LATE: Duration = Duration::from_micros(10);
 
 /// A point in time: nanoseconds since a moment before the process first asked. 64 bits last for 584 years.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -24,37 +36,46 @@ impl Tick {
 
     /// The tick that many nanoseconds after the first.
     #[must_use]
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since the first tick.
     #[must_use]
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// The present, by tokio's clock.
+    /// The present, by tokio's clock. In a build in which that cannot be paused, readings of different threads may be
+    /// some microseconds apart.
     #[must_use]
     pub fn now() -> Self {
-        let now = tokio::time::Instant::now().into_std();
-        Self(nanos(now.saturating_duration_since(epoch())))
+        Self(if READS_COUNTER { counter::now() } else { os_now() })
     }
 
     /// Nanoseconds from `earlier` to this tick, none if `earlier` is later.
     #[must_use]
+    #[inline]
     pub const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
     /// The time from `earlier` to this tick, none if `earlier` is later.
     #[must_use]
+    #[inline]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos_since(earlier))
     }
 
     /// The instant to hand to a timer of tokio, `None` when it lies beyond what the platform can say.
     pub(crate) fn to_instant(self) -> Option<tokio::time::Instant> {
+        if READS_COUNTER {
+            // The two clocks differ a little, and by now is told how much. Who is woken is to find that it is time.
+            let left = self.since(Self::now()).saturating_add(LATE);
+            return tokio::time::Instant::now().checked_add(left);
+        }
         epoch().checked_add(Duration::from_nanos(self.0)).map(tokio::time::Instant::from_std)
     }
 }
@@ -62,6 +83,7 @@ impl Tick {
 impl Add<Duration> for Tick {
     type Output = Self;
 
+    #[inline]
     fn add(self, later: Duration) -> Self {
         Self(self.0.saturating_add(nanos(later)))
     }
@@ -70,6 +92,7 @@ impl Add<Duration> for Tick {
 impl Sub<Duration> for Tick {
     type Output = Self;
 
+    #[inline]
     fn sub(self, earlier: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(earlier)))
     }
@@ -77,9 +100,15 @@ impl Sub<Duration> for Tick {
 
 /// A duration in whole nanoseconds, all ones when it is longer than 584 years.
 #[must_use]
+#[inline]
 pub(crate) fn nanos(duration: Duration) -> u64 {
     // `as_nanos` is 128-bit arithmetic; this is on the path of every call.
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
+}
+
+/// The present by tokio's clock, in nanoseconds since the first tick.
+fn os_now() -> u64 {
+    nanos(tokio::time::Instant::now().into_std().saturating_duration_since(epoch()))
 }
 
 /// The first tick. It lies before the first question, because a runtime whose clock was paused before that question
@@ -99,11 +128,13 @@ pub struct Moment(Option<Tick>);
 impl Moment {
     /// A moment that has not been read yet.
     #[must_use]
+    #[inline]
     pub const fn new() -> Self {
         Self(None)
     }
 
     /// The tick of this moment; the first question reads the clock.
+    #[inline]
     pub fn tick(&mut self) -> Tick {
         *self.0.get_or_insert_with(Tick::now)
     }
