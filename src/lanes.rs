@@ -136,7 +136,7 @@ impl<T> Lanes<T> {
     }
 
     /// The lane of a seat.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, seat: Seat, make: impl Fn() -> T) -> Lane<'_, T> {
         match self.owned.get(seat.0 as usize) {
             Some(lane) => Lane { at: lane.get_or_init(make), writer: Writer::Only },
@@ -174,7 +174,7 @@ impl<T> Lazy<T> {
         Self(std::sync::OnceLock::new())
     }
 
-    #[inline]
+    #[inline(always)]
     fn get_or_init(&self, make: impl Fn() -> T) -> &T {
         &self.0.get_or_init(|| Box::new(Padded(make()))).0
     }

@@ -35,7 +35,7 @@ impl<P: Policy> Gatekeeper<P> {
     }
 
     /// Readiness of the service behind the policy: it is only asked when the policy would let a call in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll_ready<E: CarryRejection>(
         &mut self,
         policy: &P,
@@ -86,7 +86,7 @@ impl<P: Policy> Gatekeeper<P> {
     }
 
     /// Lets a call in if that needs no second look, with a permit that the caller sees to.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at_once(&self, policy: &P, now: &mut Moment) -> Option<P::Permit>
     where
         P: Queue,

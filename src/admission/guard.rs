@@ -147,8 +147,34 @@ pub(crate) fn guard_permit<P: Policy, R>(policy: &P, permit: &mut Option<P::Perm
     result
 }
 
+/// Begins a call that was let in: runs the service's own code, as [`Admitted::guard`] does, and gives the permit back.
+#[inline(always)]
+pub(crate) fn guard_begin<P: Policy, R>(policy: &P, permit: P::Permit, run: impl FnOnce() -> R) -> (R, P::Permit) {
+    struct Bomb<'a, P: Policy>(&'a P, Option<P::Permit>);
+
+    impl<P: Policy> Drop for Bomb<'_, P> {
+        #[inline(always)]
+        fn drop(&mut self) {
+            if let Some(permit) = self.1.take() {
+                fail(self.0, permit);
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fail<P: Policy>(policy: &P, permit: P::Permit) {
+        policy.settle(permit, Verdict::Failure { retry_after: None }, &mut Moment::new());
+    }
+
+    let mut bomb = Bomb(policy, Some(permit));
+    let result = run();
+    let permit = bomb.1.take().expect("it is only taken here, and when a panic drops it");
+    (result, permit)
+}
+
 /// Settles a permit that lies elsewhere, once.
-#[inline]
+#[inline(always)]
 pub(crate) fn settle_permit<P: Policy>(policy: &P, permit: &mut Option<P::Permit>, verdict: impl FnOnce() -> Verdict) {
     if let Some(permit) = permit.take() {
         policy.settle(permit, verdict(), &mut Moment::new());

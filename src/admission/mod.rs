@@ -43,7 +43,7 @@ pub use queued::{Queued, QueuedFuture, QueuedLayer};
 pub use service::Admission;
 
 pub(crate) use gatekeeper::{Entered, Gatekeeper, InQueue};
-pub(crate) use guard::{Admitted, Holds, Parts, drive, guard_permit, settle_permit, verdict};
+pub(crate) use guard::{Admitted, Holds, Parts, drive, guard_begin, guard_permit, settle_permit, verdict};
 pub(crate) use policy::Sealed;
 pub(crate) use service::Front;
 

@@ -140,13 +140,13 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
         self.0.come_again().or_else(|| self.1.come_again())
     }
 
-    #[inline]
+    #[inline(always)]
     fn settle(&self, (first, second): Self::Permit, verdict: Verdict, now: &mut Moment) {
         self.1.settle(second, verdict, now);
         self.0.settle(first, verdict, now);
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_gate(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
         if ready!(self.0.poll_gate(&mut waiting.0, cx)) == Gate::Shut {
             return Poll::Ready(Gate::Shut);
@@ -184,14 +184,14 @@ impl<P: Policy> Policy for Option<P> {
         self.as_ref().and_then(P::come_again)
     }
 
-    #[inline]
+    #[inline(always)]
     fn settle(&self, permit: Self::Permit, verdict: Verdict, now: &mut Moment) {
         if let (Some(policy), Some(permit)) = (self, permit) {
             policy.settle(permit, verdict, now);
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_gate(&self, waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
         self.as_ref().map_or(Poll::Ready(Gate::Open), |policy| policy.poll_gate(waiting, cx))
     }

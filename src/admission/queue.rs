@@ -70,7 +70,7 @@ impl<P: Queue> Queue for &P {
 impl<A: Queue, B: Queue> Queue for (A, B) {
     type Wait = PairWait<A::Permit, A::Wait, B::Wait>;
 
-    #[inline]
+    #[inline(always)]
     fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
         let first = self.0.at_once(now)?;
         if let Some(second) = self.1.at_once(now) {
@@ -142,7 +142,7 @@ fn enter_second<A: Queue, B: Queue>(
 impl<P: Queue> Queue for Option<P> {
     type Wait = P::Wait;
 
-    #[inline]
+    #[inline(always)]
     fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
         match self {
             Some(policy) => policy.at_once(now).map(Some),

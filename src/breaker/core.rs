@@ -1,7 +1,7 @@
-//! One breaker: how calls are let in and settled. How it changes its state is in [`switch`](super::switch).
+//! One breaker: how calls are let in and settled. How results are counted is in [`count`](super::count), how it changes
+//! its state in [`switch`](super::switch).
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -17,21 +17,19 @@ use crate::{
         probing::Decision,
         review::Review,
         row::Row,
-        trip::Pending,
         word::Word,
     },
     error::{Reason, Rejection},
     lanes::Seat,
     name::Name,
-    observe::{Cause, CircuitState, Event, Meter, Sink, Tally},
+    observe::{CircuitState, Event, Meter, Sink, Tally},
     sync::atomic::{
         AtomicBool, AtomicU64,
-        Ordering::{Acquire, Relaxed, SeqCst},
-        fence,
+        Ordering::{Acquire, Relaxed},
     },
     time::{Moment, Tick, nanos},
     waiters::Waiters,
-    window::{Counts, Kind, SlidingWindow},
+    window::{Kind, SlidingWindow},
 };
 
 #[derive(Debug)]
@@ -60,10 +58,18 @@ pub(super) struct Core {
 /// What a call through a breaker holds: the generation it was let in, when it began, and its place if it is a probe.
 #[derive(Debug)]
 pub struct Ticket {
-    generation: u64,
-    began: Tick,
+    pub(super) generation: u64,
+    pub(super) began: Tick,
     // 0: no probe.
-    probe: u32,
+    pub(super) probe: u32,
+}
+
+impl Ticket {
+    /// How long the call took, unless nobody wanted to know as it began.
+    #[inline]
+    pub(super) fn took(&self, now: &mut Moment) -> Option<u64> {
+        (self.began != Tick::NEVER).then(|| now.tick().nanos_since(self.began))
+    }
 }
 
 /// When a generation is reviewed first: a predicate may want to open whatever happens, thresholds cannot before
@@ -199,9 +205,15 @@ impl Core {
     }
 
     #[inline]
-    pub(super) fn settle(&self, ticket: &Ticket, verdict: Verdict, now: &mut Moment) {
-        // Unknown when nobody wanted to know it as the call began.
-        let took = (ticket.began != Tick::NEVER).then(|| now.tick().nanos_since(ticket.began));
+    pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict, now: &mut Moment) {
+        if verdict == Verdict::Success && ticket.probe == 0 {
+            return self.succeed(ticket.generation, ticket.began, now);
+        }
+        let took = ticket.took(now);
+        self.settle_otherwise(&ticket, verdict, took, now);
+    }
+
+    pub(super) fn settle_otherwise(&self, ticket: &Ticket, verdict: Verdict, took: Option<u64>, now: &mut Moment) {
         match verdict {
             Verdict::Success => self.record(ticket, false, took, now),
             Verdict::Failure { retry_after } => {
@@ -249,102 +261,8 @@ impl Core {
         }
     }
 
-    #[inline]
-    fn record(&self, ticket: &Ticket, failed: bool, took: Option<u64>, now: &mut Moment) {
-        let kind = Kind::of(failed, took.is_some_and(|took| self.limits.is_slow(took)));
-        let word = self.word();
-        if word.generation() != ticket.generation {
-            self.stale();
-        } else if word.counts() {
-            self.count(word, kind, took, now);
-        } else if word.state() == CircuitState::HalfOpen {
-            self.report_probe(ticket, kind, took, now);
-        }
-    }
-
     #[cold]
-    fn stale(&self) {
-        self.meter.tally(Tally::Stale);
-        self.sink.tell(&self.name, || Event::Stale { policy: self.name.as_str() });
-    }
-
-    #[inline]
-    fn count(&self, word: Word, kind: Kind, took: Option<u64>, now: &mut Moment) {
-        // The window refuses a generation that ended since we looked.
-        if !self.window.record(now, word.generation(), kind) {
-            return self.stale();
-        }
-        self.measure(kind, took, now);
-        if kind != Kind::Success {
-            return self.count_against(word, kind, now);
-        }
-        self.row.end(word.generation());
-        let seen = self.review.seen();
-        if seen.may_be_due() && seen.is_due(now.tick()) {
-            if let Some(due) = self.review_thresholds(word, 0, now) {
-                self.review.note(seen, due);
-            }
-        }
-    }
-
-    #[inline]
-    fn measure(&self, kind: Kind, took: Option<u64>, now: &mut Moment) {
-        let seat = Seat::here();
-        self.meter.count(seat, kind);
-        if let Some(took) = took.filter(|_| self.limits.is_measured()) {
-            self.meter.latency(seat, now.tick(), took);
-        }
-    }
-
-    fn count_against(&self, word: Word, kind: Kind, now: &mut Moment) {
-        let in_a_row = match kind {
-            Kind::Failure | Kind::SlowFailure => self.row.failed(word.generation()),
-            Kind::Success | Kind::SlowSuccess => {
-                self.row.end(word.generation());
-                0
-            }
-        };
-        if let Some(due) = self.review_thresholds(word, in_a_row, now) {
-            self.review.note_failure(due);
-        }
-    }
-
-    /// Compares the window with the thresholds. When the next success has to do so, unless the circuit opened.
-    fn review_thresholds(&self, word: Word, in_a_row: u64, now: &mut Moment) -> Option<Tick> {
-        // Two threads that record at the same time must not both miss what the other has recorded.
-        fence(SeqCst);
-        let counts = self.window.counts(now);
-        let thresholds = self.limits.thresholds();
-        let mut reached = thresholds.reached(&counts, in_a_row).next();
-        let asks = self.limits.has_predicate();
-        if asks && reached.is_none() && self.predicate_says_open(&counts) {
-            reached = Some(Cause::Predicate);
-        }
-        if reached.is_some_and(|cause| self.trip(word, cause, in_a_row, now.tick())) {
-            return None;
-        }
-        Some(match thresholds.pending(&counts) {
-            _ if asks => Tick::default(),
-            Pending::No => Tick::NEVER,
-            Pending::NextCall => Tick::default(),
-            Pending::NextSlide => self.window.next_slide(now),
-        })
-    }
-
-    fn predicate_says_open(&self, counts: &Counts) -> bool {
-        // A copy, so that the predicate runs outside the lock.
-        let predicate = self.cold.lock().config.predicate.clone();
-        let asked = predicate.map(|predicate| catch_unwind(AssertUnwindSafe(|| predicate(counts))));
-        asked.is_some_and(|answer| {
-            answer.unwrap_or_else(|_| {
-                tracing::error!(breaker = self.name.as_str(), "the predicate panicked; the circuit stays as it is");
-                false
-            })
-        })
-    }
-
-    #[cold]
-    fn report_probe(&self, ticket: &Ticket, kind: Kind, took: Option<u64>, now: &mut Moment) {
+    pub(super) fn report_probe(&self, ticket: &Ticket, kind: Kind, took: Option<u64>, now: &mut Moment) {
         let mut cold = self.cold.lock();
         if self.word().generation() != ticket.generation {
             drop(cold);
@@ -357,7 +275,7 @@ impl Core {
         if decision == Decision::TooLate {
             return self.stale();
         }
-        self.measure(kind, took, now);
+        self.measure(Seat::here(), kind, took, now);
         match notice {
             Some(notice) => self.publish(Some(notice)),
             None => self.waiters.wake_all(),

@@ -63,7 +63,7 @@ impl Policy for Handle {
 
     #[inline]
     fn settle(&self, ticket: Ticket, verdict: Verdict, now: &mut Moment) {
-        self.core.settle(&ticket, verdict, now);
+        self.core.settle(ticket, verdict, now);
     }
 
     fn come_again(&self) -> Option<Rejection> {

@@ -67,23 +67,28 @@ impl Limits {
     }
 
     /// Slow is strictly longer than the threshold.
+    #[inline]
     pub(super) fn is_slow(&self, nanos: u64) -> bool {
         nanos > self.slow_after.load(Relaxed)
     }
 
     /// Whether a call given up after so long is a failure.
+    #[inline]
     pub(super) fn counts_cancelled(&self, nanos: u64) -> bool {
         nanos > self.cancelled_after.load(Relaxed)
     }
 
+    #[inline]
     pub(super) fn is_timed(&self) -> bool {
         self.timed.load(Relaxed)
     }
 
+    #[inline]
     pub(super) fn is_measured(&self) -> bool {
         self.measured.load(Relaxed)
     }
 
+    #[inline]
     pub(super) fn has_predicate(&self) -> bool {
         self.predicate.load(Relaxed)
     }

@@ -97,6 +97,7 @@ mod check;
 mod cold;
 mod config;
 mod core;
+mod count;
 mod handle;
 mod layer;
 mod limits;

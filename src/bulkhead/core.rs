@@ -71,10 +71,12 @@ pub struct Wait {
 
 const ONE_WAITS: u64 = 1 << 32;
 
+#[inline]
 fn running(word: u64) -> u32 {
     (word & u64::from(u32::MAX)) as u32
 }
 
+#[inline]
 fn waiting(word: u64) -> u32 {
     (word >> 32) as u32
 }
@@ -128,6 +130,7 @@ impl Core {
         waiting(self.word.load(Acquire))
     }
 
+    #[inline]
     fn room(&self, priority: Priority) -> u32 {
         room(self.limit.load(Relaxed), self.reserve.load(Relaxed), priority)
     }

@@ -54,6 +54,7 @@ impl Policy for Handle {
     }
 
     /// Ready even when every place is taken, for a place may be free by the time of the call; in unready mode it waits.
+    #[inline]
     fn poll_gate(&self, waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<Gate> {
         if !self.core.unready.load(Relaxed) || self.core.has_place(self.priority) {
             return Poll::Ready(Gate::Open);

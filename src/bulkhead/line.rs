@@ -21,6 +21,7 @@ impl<T> Default for Line<T> {
 }
 
 /// How many calls of a priority may run, of `limit` with `reserve` kept for the high ones.
+#[inline]
 pub(super) fn room(limit: u32, reserve: u32, priority: Priority) -> u32 {
     match priority {
         Priority::High => limit,

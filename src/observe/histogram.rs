@@ -38,7 +38,7 @@ impl Histogram {
         Self { halve_at: AtomicU64::new(0), counts: std::array::from_fn(|_| AtomicU32::new(0)) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&self, writer: Writer, now: Tick, latency: u64) {
         if now.as_nanos() >= self.halve_at.load(Relaxed) {
             self.halve(writer, now);
@@ -93,6 +93,7 @@ fn faded(count: u32, due: u64, now: Tick) -> u32 {
     if halvings < 32 { count >> halvings } else { 0 }
 }
 
+#[inline]
 fn bucket_of(latency: u64) -> usize {
     let latency = latency.max(1 << SHORTEST);
     let doubling = latency.ilog2();

@@ -49,7 +49,7 @@ impl Meter {
         Self { lanes: Lanes::new(counters), latencies: Lanes::new(Histogram::new) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count(&self, seat: Seat, kind: Kind) {
         self.add(seat, kind as usize, 1);
     }
@@ -59,13 +59,13 @@ impl Meter {
         self.add(Seat::here(), tally as usize, 1);
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&self, seat: Seat, counter: usize, n: u64) {
         let lane = self.lanes.get(seat, counters);
         lane.writer.add(&lane.at[counter], n);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn latency(&self, seat: Seat, now: Tick, nanos: u64) {
         let lane = self.latencies.get(seat, Histogram::new);
         lane.at.record(lane.writer, now, nanos);

@@ -41,10 +41,6 @@ impl Course {
         Self { attempt: 1, waited: Duration::ZERO, deadline }
     }
 
-    pub(crate) const fn deadline(&self) -> Tick {
-        self.deadline
-    }
-
     /// Whether a wait that begins now leaves time for an attempt.
     pub(super) fn has_time_for(&self, wait: Duration, now: impl FnOnce() -> Tick) -> bool {
         self.deadline == Tick::NEVER || now() + wait < self.deadline

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    admission::{Admitted, Entered, Gatekeeper, Policy, Queue, guard_permit, settle_permit, verdict},
+    admission::{Admitted, Entered, Gatekeeper, Policy, Queue, guard_begin, guard_permit, settle_permit, verdict},
     error::{CarryRejection, Rejection},
     outcome::Classify,
     stack::{
@@ -36,15 +36,8 @@ pin_project! {
     /// it is dropped. So a call has one reference count for all that it holds.
     ///
     /// [`cancel`]: Attempt::cancel
-    pub(super) struct Attempt<S: Service<Req>, Req> {
-        #[pin]
-        state: State<S, Req>,
-    }
-}
-
-pin_project! {
-    #[project = StateProjection]
-    enum State<S: Service<Req>, Req> {
+    #[project = AttemptProjection]
+    pub(super) enum Attempt<S: Service<Req>, Req> {
         Refused { rejection: Option<Rejection> },
         Queued { service: S, request: Option<Req>, wait: Option<Wait> },
         // Cut off at this time, which is set when it first has to wait.
@@ -55,7 +48,7 @@ pin_project! {
 
 impl<S: Service<Req>, Req> Attempt<S, Req> {
     /// Asks the policies and calls the service.
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(policies: &Policies, due: Due<'_, S, Req>, now: &mut Moment) -> Self
     where
         S: Clone,
@@ -63,15 +56,15 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
     {
         let Due { gate, service, request } = due;
         if let Some(permit) = gate.at_once(&policies.inner, now) {
-            let mut permit = Some(permit);
-            let future = guard_permit(&policies.inner, &mut permit, || service.call(request));
-            return Self { state: State::Called { future, permit, until: Tick::NEVER } };
+            let (future, permit) = guard_begin(&policies.inner, permit, || service.call(request));
+            return Self::Called { future, permit: Some(permit), until: Tick::NEVER };
         }
-        Self { state: Self::enter(policies, Due { gate, service, request }, now) }
+        Self::enter(policies, Due { gate, service, request }, now)
     }
 
     #[cold]
-    fn enter(policies: &Policies, due: Due<'_, S, Req>, now: &mut Moment) -> State<S, Req>
+    #[inline(never)]
+    pub(super) fn enter(policies: &Policies, due: Due<'_, S, Req>, now: &mut Moment) -> Self
     where
         S: Clone,
         S::Error: CarryRejection,
@@ -80,19 +73,19 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
         match gate.enter(&policies.inner, |cx| service.poll_ready(cx), |inner| inner.enter(now)) {
             Ok(Entered::Admitted(mut admitted)) => {
                 let future = admitted.guard(|| service.call(request));
-                State::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
+                Attempt::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
             }
             Ok(Entered::Queued(place)) => {
                 // The clone that was made ready is the one to be called; the next call gets a fresh one.
                 let fresh = service.clone();
                 let ready = std::mem::replace(service, fresh);
-                State::Queued { service: ready, request: Some(request), wait: place.into_wait() }
+                Attempt::Queued { service: ready, request: Some(request), wait: place.into_wait() }
             }
-            Err(rejection) => State::Refused { rejection: Some(rejection) },
+            Err(rejection) => Attempt::Refused { rejection: Some(rejection) },
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll<C>(
         self: Pin<&mut Self>,
         policies: &Policies,
@@ -103,10 +96,10 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
         S::Error: CarryRejection,
         C: Classify<S::Response, S::Error>,
     {
-        let mut state = self.project().state;
+        let mut state = self;
         loop {
             match state.as_mut().project() {
-                StateProjection::Called { future, permit, until } => {
+                AttemptProjection::Called { future, permit, until } => {
                     let polled = guard_permit(&policies.inner, permit, || future.poll(cx));
                     if let Poll::Ready(result) = &polled {
                         settle_permit(&policies.inner, permit, || verdict(rule, result.as_ref()));
@@ -123,7 +116,7 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
                     let permit = permit.take();
                     return Poll::Ready(Err(cut_off(state, policies, permit, rule, error)));
                 }
-                StateProjection::Queued { service, request, wait } => {
+                AttemptProjection::Queued { service, request, wait } => {
                     let Some(place) = wait else { return Poll::Pending };
                     let admitted = ready!(policies.inner.poll_wait(place, cx));
                     *wait = None;
@@ -132,17 +125,17 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
                             let request = request.take().expect("a call waits with its request");
                             let mut admitted = Admitted::with(&policies.inner, permit);
                             let future = admitted.guard(|| service.call(request));
-                            State::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
+                            Attempt::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
                         }
-                        Err(rejection) => State::Refused { rejection: Some(rejection) },
+                        Err(rejection) => Attempt::Refused { rejection: Some(rejection) },
                     };
                     state.set(next);
                 }
-                StateProjection::Refused { rejection } => {
+                AttemptProjection::Refused { rejection } => {
                     let rejection = rejection.take().expect("polled again after it answered with a rejection");
                     return Poll::Ready(Err(S::Error::from_rejection(rejection)));
                 }
-                StateProjection::Over => panic!("polled again after it was cut off"),
+                AttemptProjection::Over => panic!("polled again after it was cut off"),
             }
         }
     }
@@ -150,25 +143,25 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
     /// When it has to be polled, if nothing wakes it before.
     #[inline]
     pub(super) fn until(&self) -> Tick {
-        if let State::Called { until, .. } = &self.state { *until } else { Tick::NEVER }
+        if let Self::Called { until, .. } = self { *until } else { Tick::NEVER }
     }
 
     /// Gives back what the attempt holds, if it is not over. Its call is dropped first.
     pub(super) fn cancel(self: Pin<&mut Self>, policies: &Policies) {
-        let mut state = self.project().state;
+        let mut state = self;
         match state.as_mut().project() {
-            StateProjection::Called { permit, .. } => {
+            AttemptProjection::Called { permit, .. } => {
                 // Held while the call is dropped, so that the permit comes back even when that panics.
                 let admitted = permit.take().map(|permit| Admitted::with(&policies.inner, permit));
-                state.set(State::Over);
+                state.set(Attempt::Over);
                 drop(admitted);
             }
-            StateProjection::Queued { wait, .. } => {
+            AttemptProjection::Queued { wait, .. } => {
                 if let Some(wait) = wait.take() {
                     policies.inner.leave(wait);
                 }
             }
-            StateProjection::Refused { .. } | StateProjection::Over => {}
+            AttemptProjection::Refused { .. } | AttemptProjection::Over => {}
         }
     }
 }
@@ -176,14 +169,14 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
 /// The call is dropped, and the policies are told what its end means.
 #[cold]
 fn cut_off<S: Service<Req>, Req, C: Classify<S::Response, S::Error>>(
-    mut state: Pin<&mut State<S, Req>>,
+    mut state: Pin<&mut Attempt<S, Req>>,
     policies: &Policies,
     permit: Option<Permit>,
     rule: &C,
     error: S::Error,
 ) -> S::Error {
     let mut admitted = permit.map(|permit| Admitted::with(&policies.inner, permit));
-    state.set(State::Over);
+    state.set(Attempt::Over);
     if let Some(admitted) = &mut admitted {
         admitted.settle(verdict(rule, Err(&error)));
     }

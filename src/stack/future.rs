@@ -12,7 +12,9 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    admission::{Admitted, Entry, Gatekeeper, InQueue, Policy, Queue, guard_permit, settle_permit, verdict},
+    admission::{
+        Admitted, Entry, Gatekeeper, InQueue, Policy, Queue, guard_begin, guard_permit, settle_permit, verdict,
+    },
     deadline::Deadline,
     error::{CarryRejection, Rejection},
     fallback::{Strategy, falling::Falling},
@@ -21,8 +23,9 @@ use crate::{
     retry::{Replay, Rule},
     stack::{
         alarm::{Alarm, Beat},
-        attempt::Due,
+        attempt::{Attempt, Due},
         policies::{Inner, Outer, Parts, Policies, Shared},
+        round::Round,
         tries::Tries,
     },
     time::{Moment, Tick},
@@ -119,17 +122,46 @@ where
     H::Strategy: Strategy<Req, S::Response, S::Error>,
 {
     /// Begins a call with a service that was asked whether it is ready.
-    #[inline]
+    ///
+    /// A call that nothing keeps from its first attempt is written down where it is to lie, in one piece: to build it
+    /// in parts and to copy them together takes longer than all that the policies do.
+    #[inline(always)]
     pub(super) fn begin(shared: H, mut due: Due<'_, S, Req>) -> Self {
         let (policies, now) = (shared.policies(), &mut Moment::new());
         let kept = policies.fallback.core.keep(shared.strategy(), &mut due.request);
         let deadline = guarded("replay hook", || shared.replay().deadline(&due.request)).flatten().map(Deadline::at);
-        let mut outer = policies.outer.at_once(now);
-        let state = match &outer {
-            Some(_) => guard_permit(&policies.outer, &mut outer, || first(&shared, due, (deadline, now))),
-            None => Self::enter(&shared, due, (deadline, now), &mut outer),
-        };
-        Self { state, kept, outer, alarm: Alarm::default(), until: Tick::NEVER, deadline, over: false, shared }
+        let (alarm, until) = (Alarm::default(), Tick::NEVER);
+        if !policies.lets_all_in() || policies.is_too_late(deadline, now) {
+            let mut outer = None;
+            let state = Self::ask_outer(&shared, due, (deadline, now), &mut outer);
+            return Self { state, kept, outer, alarm, until, deadline, over: false, shared };
+        }
+        let (spare, course, hedged) = Tries::prepare(&shared, &mut due, deadline);
+        let Due { gate, service, request } = due;
+        if let Some(permit) = gate.at_once(&policies.inner, now) {
+            let (future, permit) = guard_begin(&policies.inner, permit, || service.call(request));
+            let attempt = Attempt::Called { future, permit: Some(permit), until };
+            let state = State::Tries { tries: Tries::of(Round::of(attempt, hedged), spare, course) };
+            return Self { state, kept, outer: None, alarm, until, deadline, over: false, shared };
+        }
+        let attempt = Attempt::enter(policies, Due { gate, service, request }, now);
+        let state = State::Tries { tries: Tries::of(Round::of(attempt, hedged), spare, course) };
+        Self { state, kept, outer: None, alarm, until, deadline, over: false, shared }
+    }
+
+    #[inline(never)]
+    fn ask_outer(
+        shared: &H,
+        due: Due<'_, S, Req>,
+        (deadline, now): (Option<Deadline>, &mut Moment),
+        outer: &mut Option<OuterPermit>,
+    ) -> StateOf<H, S, Req, H::Strategy> {
+        let policies = shared.policies();
+        *outer = policies.outer.at_once(now);
+        match outer {
+            Some(_) => guard_permit(&policies.outer, outer, || first(shared, due, (deadline, now))),
+            None => Self::enter(shared, due, (deadline, now), outer),
+        }
     }
 
     #[cold]
@@ -173,10 +205,9 @@ where
     S::Error: CarryRejection,
     F: Strategy<Req, S::Response, S::Error>,
 {
-    if let (Some(deadline), Some(limit)) = (deadline, &shared.policies().timeout) {
-        if deadline.has_passed(now) {
-            return State::Refused { rejection: Some(limit.core().too_late()) };
-        }
+    let policies = shared.policies();
+    if let (true, Some(limit)) = (policies.is_too_late(deadline, now), &policies.timeout) {
+        return State::Refused { rejection: Some(limit.core().too_late()) };
     }
     State::Tries { tries: Tries::begin(shared, due, (deadline, now)) }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    breaker, bulkhead, concurrency, fallback, hedge, load_shed, name::Name, own::Fork, rate_limit, retry, timeout,
+    breaker, bulkhead, concurrency, deadline::Deadline, fallback, hedge, load_shed, name::Name, own::Fork, rate_limit,
+    retry, time::Moment, timeout,
 };
 
 /// What lets a call in before anything else.
@@ -25,6 +26,20 @@ pub(super) struct Policies {
     pub(super) hedge: Option<hedge::Handle>,
     pub(super) inner: Inner,
     pub(super) attempt_timeout: Option<timeout::Handle>,
+}
+
+impl Policies {
+    /// Whether there is nothing that looks at a call before its attempts.
+    #[inline]
+    pub(super) const fn lets_all_in(&self) -> bool {
+        matches!(self.outer, (None, None))
+    }
+
+    /// Whether nobody waits any more for a call that begins.
+    #[inline]
+    pub(super) fn is_too_late(&self, deadline: Option<Deadline>, now: &mut Moment) -> bool {
+        deadline.is_some_and(|deadline| self.timeout.is_some() && deadline.has_passed(now))
+    }
 }
 
 /// The policies, and the code that goes with them: who judges results, how requests are sent again, what answers in

@@ -13,7 +13,6 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    admission::Gatekeeper,
     deadline::Deadline,
     error::CarryRejection,
     guarded::guarded,
@@ -27,7 +26,7 @@ use crate::{
         alarm::Beat,
         attempt::{Attempt, Due},
         copy::Copy,
-        policies::{Inner, Policies, Shared},
+        policies::{Policies, Shared},
     },
     time::{Moment, Tick},
 };
@@ -35,7 +34,6 @@ use crate::{
 /// What further attempts are made with.
 pub(super) struct Spare<S, K> {
     pub(super) service: S,
-    pub(super) gate: Gatekeeper<Inner>,
     pub(super) kept: K,
 }
 
@@ -73,16 +71,21 @@ struct Race<S: Service<Req>, Req> {
 type Answer<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
 
 impl<S: Service<Req>, Req> Round<S, Req> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(policies: &Policies, due: Due<'_, S, Req>, hedged: bool, now: &mut Moment) -> Self
     where
         S: Clone,
         S::Error: CarryRejection,
     {
-        Self { first: Attempt::start(policies, due, now), hedged, race: None }
+        Self::of(Attempt::start(policies, due, now), hedged)
     }
 
-    #[inline]
+    #[inline(always)]
+    pub(super) const fn of(first: Attempt<S, Req>, hedged: bool) -> Self {
+        Self { first, hedged, race: None }
+    }
+
+    #[inline(always)]
     pub(super) fn poll<H, K>(
         self: Pin<&mut Self>,
         (shared, spare, deadline): (&H, Option<&Spare<S, K>>, Option<Deadline>),
@@ -161,6 +164,13 @@ impl<S: Service<Req>, Req> Round<S, Req> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Drops what has ended.
+    pub(super) fn clear(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        *this.race = None;
+        this.first.set(Attempt::Over);
     }
 
     /// When it has to be polled, if nothing wakes it before.

@@ -17,11 +17,15 @@ impl SlidingWindow {
     /// Counts one call in `epoch`. Only a time window reads the clock of `now`.
     ///
     /// Returns whether it was counted: a record of another epoch than the window's is not.
-    #[inline]
     pub fn record(&self, now: &mut Moment, epoch: u64, kind: Kind) -> bool {
+        self.record_in(Seat::here(), now, epoch, kind)
+    }
+
+    #[inline(always)]
+    pub(crate) fn record_in(&self, seat: Seat, now: &mut Moment, epoch: u64, kind: Kind) -> bool {
         match self {
-            Self::Count(window) => window.record(epoch, kind),
-            Self::Time(window) => window.record(now.tick(), epoch, kind),
+            Self::Count(window) => window.record_in(seat, epoch, kind),
+            Self::Time(window) => window.add(seat, Entry { at: now.tick().as_nanos(), epoch, kind, calls: 1 }),
         }
     }
 

@@ -150,7 +150,6 @@ impl TimeWindow {
     }
 
     /// Counts one call at a time in an epoch. Returns whether it was counted: a record of another epoch is not.
-    #[inline]
     pub fn record(&self, at: Tick, epoch: u64, kind: Kind) -> bool {
         self.add(Seat::here(), Entry { at: at.as_nanos(), epoch, kind, calls: 1 })
     }
@@ -161,7 +160,7 @@ impl TimeWindow {
         self.add(seat, Entry { at: at.as_nanos(), epoch, kind, calls: 1 })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&self, seat: Seat, entry: Entry) -> bool {
         let Entry { at, epoch, kind, calls } = entry;
         if self.epoch.load(Acquire) != epoch {
@@ -212,6 +211,7 @@ impl TimeWindow {
         ring.epoch.store(epoch, Relaxed);
     }
 
+    #[cold]
     fn add_shared(&self, ring: &Ring, Entry { at, epoch, kind, calls }: Entry) -> bool {
         let number = loop {
             let number = self.number_after(ring.newest.load(Acquire), at, epoch);
