@@ -23,8 +23,8 @@ use tokio::{
 pub type FromClient = ReplayBody<Incoming>;
 
 /// The body of a request on its way to a server.
-pub struct Upload {
-    body: FromClient,
+pub struct Upload<B> {
+    body: B,
     pace: Arc<Pace>,
 }
 
@@ -39,8 +39,8 @@ const ON_TIME: u8 = 0;
 const AWAITED: u8 = 1;
 const FAILED: u8 = 2;
 
-impl Upload {
-    pub fn new(body: FromClient) -> Self {
+impl<B> Upload<B> {
+    pub fn new(body: B) -> Self {
         Self { body, pace: Arc::default() }
     }
 
@@ -66,12 +66,16 @@ impl Pace {
     }
 }
 
-impl Body for Upload {
+impl<B> Body for Upload<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let poll = Pin::new(&mut self.body).poll_frame(cx);
+        let poll = Pin::new(&mut self.body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)));
         let client = match &poll {
             Poll::Pending => AWAITED,
             // Another error is that of a body which another attempt has read, and of which too little was kept.

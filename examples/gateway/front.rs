@@ -1,16 +1,17 @@
 //! What the clients talk to.
 
-use std::{convert::Infallible, net::IpAddr};
+use std::{convert::Infallible, future::Future, net::IpAddr};
 
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE},
 };
+use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use mainstay::{
-    ConfigError,
+    BoxError, ConfigError,
     fallback::NoFallback,
     http::{HttpRules, HttpStack, Idempotent, ReplayBodies, ReplayBodyLayer, Respond, RespondBody, RespondLayer},
     stack::{Hook, StackService},
@@ -20,9 +21,20 @@ use tower::{Layer, ServiceExt};
 use crate::{
     headers, health,
     pool::{Judged, Pool},
+    route::Failure,
     settings::Settings,
-    upstream::Failure,
 };
+
+/// Whoever answers the clients, with mainstay or without.
+pub trait Answers: Clone + Send + 'static {
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+
+    fn answer(
+        self,
+        client: IpAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Infallible>> + Send;
+}
 
 type Protected = StackService<Pool, HttpRules, NoFallback, Hook<Idempotent>>;
 
@@ -48,8 +60,16 @@ impl Front {
         Ok(Self { pool, stack, tells_all: settings.from_file, service })
     }
 
-    pub async fn answer(self, client: IpAddr, request: Request<Incoming>) -> Result<Response<ToClient>, Infallible> {
-        if let Some(own) = self.own_answer(&request) {
+    fn health(&self) -> Response<Bytes> {
+        health::report(self.tells_all.then(|| self.stack.snapshot()), self.pool.upstreams())
+    }
+}
+
+impl Answers for Front {
+    type Body = ToClient;
+
+    async fn answer(self, client: IpAddr, request: Request<Incoming>) -> Result<Response<ToClient>, Infallible> {
+        if let Some(own) = own_answer(&request, || self.health()) {
             return Ok(own.map(|body| Either::Right(Full::new(body))));
         }
         let (mut head, body) = request.into_parts();
@@ -59,20 +79,16 @@ impl Front {
             Err(failure) => bad_gateway(&failure).map(|body| Either::Right(Full::new(body))),
         })
     }
+}
 
-    fn health(&self) -> Response<Bytes> {
-        health::report(self.tells_all.then(|| self.stack.snapshot()), self.pool.upstreams())
-    }
-
-    /// What needs no server.
-    fn own_answer(&self, request: &Request<Incoming>) -> Option<Response<Bytes>> {
-        match (request.method(), request.uri().path()) {
-            // A tunnel cannot be judged, and this is no proxy for the whole world.
-            (&Method::CONNECT, _) => Some(only("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
-            (&Method::GET | &Method::HEAD, health::PATH) => Some(self.health()),
-            (_, health::PATH) => Some(only("GET, HEAD")),
-            _ => None,
-        }
+/// What needs no server.
+pub fn own_answer(request: &Request<Incoming>, health: impl FnOnce() -> Response<Bytes>) -> Option<Response<Bytes>> {
+    match (request.method(), request.uri().path()) {
+        // A tunnel cannot be judged, and this is no proxy for the whole world.
+        (&Method::CONNECT, _) => Some(only("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        (&Method::GET | &Method::HEAD, health::PATH) => Some(health()),
+        (_, health::PATH) => Some(only("GET, HEAD")),
+        _ => None,
     }
 }
 
@@ -85,7 +101,7 @@ fn only(allowed: &'static str) -> Response<Bytes> {
 }
 
 /// The server could not be reached, or broke off. Which one it was is nobody's business out there.
-fn bad_gateway(failure: &Failure) -> Response<Bytes> {
+pub fn bad_gateway(failure: &Failure) -> Response<Bytes> {
     let body: &[u8] = match failure {
         Failure::Call(error) if error.is_connect() => br#"{"error":"connect_failed"}"#,
         Failure::Call(_) | Failure::Switched => br#"{"error":"bad_answer"}"#,

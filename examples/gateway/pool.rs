@@ -17,7 +17,8 @@ use tower::{Service, ServiceExt};
 
 use crate::{
     body::FromClient,
-    upstream::{Failure, FromServer, Rule, Upstream},
+    route::{Failure, FromServer},
+    upstream::{Rule, Upstream},
 };
 
 /// What came from a server, on its way through the breaker that judges it at its end.
