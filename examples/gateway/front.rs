@@ -1,6 +1,6 @@
 //! What the clients talk to.
 
-use std::{convert::Infallible, future::Future, net::IpAddr};
+use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -16,7 +16,7 @@ use mainstay::{
     http::{HttpRules, HttpStack, Idempotent, ReplayBodies, ReplayBodyLayer, Respond, RespondBody, RespondLayer},
     stack::{Hook, StackService},
 };
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 use crate::{
     headers, health,
@@ -25,15 +25,13 @@ use crate::{
     settings::Settings,
 };
 
+pub type Answer<B> = Result<Response<B>, Infallible>;
+
 /// Whoever answers the clients, with mainstay or without.
 pub trait Answers: Clone + Send + 'static {
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 
-    fn answer(
-        self,
-        client: IpAddr,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, Infallible>> + Send;
+    fn answer(self, client: IpAddr, request: Request<Incoming>) -> impl Future<Output = Answer<Self::Body>> + Send;
 }
 
 type Protected = StackService<Pool, HttpRules, NoFallback, Hook<Idempotent>>;
@@ -44,12 +42,17 @@ pub type ToClient = Either<RespondBody<Judged>, Full<Bytes>>;
 /// Answers every request: by itself, or with what a server says.
 #[derive(Clone)]
 pub struct Front {
-    pool: Pool,
-    stack: HttpStack,
-    tells_all: bool,
     // Rejections are responses from here on: 503 with `Retry-After` for an open circuit, 504 for a call that took too
     // long.
     service: Respond<ReplayBodies<Protected>>,
+    eyes: Arc<Eyes>,
+}
+
+/// What the report of health looks at.
+struct Eyes {
+    pool: Pool,
+    stack: HttpStack,
+    tells_all: bool,
 }
 
 impl Front {
@@ -57,9 +60,11 @@ impl Front {
     pub fn new(pool: Pool, settings: &Settings) -> Result<Self, ConfigError> {
         let stack = settings.all.clone().builder("gateway").http().try_build()?;
         let service = RespondLayer::new().layer(ReplayBodyLayer::default().layer(stack.service(pool.clone())));
-        Ok(Self { pool, stack, tells_all: settings.from_file, service })
+        Ok(Self { service, eyes: Arc::new(Eyes { pool, stack, tells_all: settings.from_file }) })
     }
+}
 
+impl Eyes {
     fn health(&self) -> Response<Bytes> {
         health::report(self.tells_all.then(|| self.stack.snapshot()), self.pool.upstreams())
     }
@@ -68,13 +73,16 @@ impl Front {
 impl Answers for Front {
     type Body = ToClient;
 
-    async fn answer(self, client: IpAddr, request: Request<Incoming>) -> Result<Response<ToClient>, Infallible> {
-        if let Some(own) = own_answer(&request, || self.health()) {
+    async fn answer(mut self, client: IpAddr, mut request: Request<Incoming>) -> Answer<ToClient> {
+        if let Some(own) = own_answer(&request, || self.eyes.health()) {
             return Ok(own.map(|body| Either::Right(Full::new(body))));
         }
-        let (mut head, body) = request.into_parts();
-        headers::prepare_request(&mut head, client);
-        Ok(match self.service.oneshot(Request::from_parts(head, body)).await {
+        headers::prepare_request(&mut request, client);
+        let service = match self.service.ready().await {
+            Ok(service) => service,
+            Err(failure) => return Ok(bad_gateway(&failure).map(|body| Either::Right(Full::new(body)))),
+        };
+        Ok(match service.call(request).await {
             Ok(response) => response.map(Either::Left),
             Err(failure) => bad_gateway(&failure).map(|body| Either::Right(Full::new(body))),
         })

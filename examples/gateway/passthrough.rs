@@ -1,7 +1,6 @@
 //! The proxy without mainstay: what it costs is seen beside this.
 
 use std::{
-    convert::Infallible,
     net::IpAddr,
     sync::{
         Arc,
@@ -15,7 +14,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
 use crate::{
-    front::{Answers, bad_gateway, own_answer},
+    front::{Answer, Answers, bad_gateway, own_answer},
     headers, health,
     route::{Failure, FromServer, Route, refusal},
 };
@@ -39,13 +38,12 @@ impl Passthrough {
 impl Answers for Passthrough {
     type Body = Either<FromServer, Full<Bytes>>;
 
-    async fn answer(self, client: IpAddr, request: Request<Incoming>) -> Result<Response<Self::Body>, Infallible> {
+    async fn answer(self, client: IpAddr, mut request: Request<Incoming>) -> Answer<Self::Body> {
         if let Some(own) = own_answer(&request, || health::report(None, &[])) {
             return Ok(own.map(|body| Either::Right(Full::new(body))));
         }
-        let (mut head, body) = request.into_parts();
-        headers::prepare_request(&mut head, client);
-        Ok(match self.0.send(Request::from_parts(head, body)).await {
+        headers::prepare_request(&mut request, client);
+        Ok(match self.0.send(request).await {
             Ok(response) => response.map(Either::Left),
             Err(failure) => bad_gateway(&failure).map(|body| Either::Right(Full::new(body))),
         })

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -100,8 +100,17 @@ impl Service<&mut Option<Request<FromClient>>> for Forward {
 
     fn call(&mut self, request: &mut Option<Request<FromClient>>) -> Self::Future {
         let request = request.take().expect("a request is sent to one server only");
+        // Handed over here and not in the future, which would be as large as the request, and be moved.
+        let called = self.0.route.call(request);
         let limited = Arc::clone(&self.0);
-        Box::pin(async move { limited.send(request).await })
+        Box::pin(async move {
+            let Some((mut call, pace)) = called else { return Ok(refusal(StatusCode::BAD_REQUEST)) };
+            match limited.head(&mut call, &pace).await {
+                Head::Came(result) => limited.route.answer(result, &pace).map_err(Error::Inner),
+                Head::ClientLate => Ok(refusal(StatusCode::REQUEST_TIMEOUT)),
+                Head::ServerLate(rejection) => Err(Error::Rejected(rejection)),
+            }
+        })
     }
 }
 
@@ -113,23 +122,13 @@ enum Head {
 }
 
 impl Limited {
-    async fn send(&self, request: Request<FromClient>) -> Answer {
-        let Some((call, pace)) = self.route.call(request) else { return Ok(refusal(StatusCode::BAD_REQUEST)) };
-        match self.head(call, &pace).await {
-            Head::Came(result) => self.route.answer(result, &pace).map_err(Error::Inner),
-            Head::ClientLate => Ok(refusal(StatusCode::REQUEST_TIMEOUT)),
-            Head::ServerLate(rejection) => Err(Error::Rejected(rejection)),
-        }
-    }
-
     /// Waits for the head of the answer. The time that counts is the time in which the request does not move on.
-    async fn head(&self, call: ResponseFuture, pace: &Pace) -> Head {
-        let mut call = pin!(call);
+    async fn head(&self, call: &mut ResponseFuture, pace: &Pace) -> Head {
         loop {
             let step = async {
                 tokio::select! {
                     biased;
-                    result = &mut call => Some(result),
+                    result = &mut *call => Some(result),
                     () = pace.moved() => None,
                 }
             };
