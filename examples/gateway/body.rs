@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use mainstay::{BoxError, http::ReplayBody};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, futures::Notified},
     time::{Instant, Sleep, sleep},
 };
 
@@ -29,8 +29,9 @@ pub struct Upload<B> {
 }
 
 /// How an upload goes. A slow or broken client must not be held against the server.
-#[derive(Default)]
 pub struct Pace {
+    // Most requests have no body, and nothing that could move.
+    streams: bool,
     client: AtomicU8,
     moved: Notify,
 }
@@ -40,8 +41,12 @@ const AWAITED: u8 = 1;
 const FAILED: u8 = 2;
 
 impl<B> Upload<B> {
-    pub fn new(body: B) -> Self {
-        Self { body, pace: Arc::default() }
+    pub fn new(body: B) -> Self
+    where
+        B: Body,
+    {
+        let pace = Pace { streams: !body.is_end_stream(), client: AtomicU8::new(ON_TIME), moved: Notify::new() };
+        Self { body, pace: Arc::new(pace) }
     }
 
     pub fn pace(&self) -> Arc<Pace> {
@@ -60,9 +65,14 @@ impl Pace {
         self.client.load(Relaxed) == FAILED
     }
 
+    /// Whether there is a body, of which pieces can move.
+    pub fn streams(&self) -> bool {
+        self.streams
+    }
+
     /// A piece of the body went from the client to the server.
-    pub async fn moved(&self) {
-        self.moved.notified().await;
+    pub fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
     }
 }
 

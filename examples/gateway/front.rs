@@ -1,6 +1,12 @@
 //! What the clients talk to.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Waker},
+};
 
 use bytes::Bytes;
 use http::{
@@ -16,7 +22,7 @@ use mainstay::{
     http::{HttpRules, HttpStack, Idempotent, ReplayBodies, ReplayBodyLayer, Respond, RespondBody, RespondLayer},
     stack::{Hook, StackService},
 };
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service};
 
 use crate::{
     headers, health,
@@ -31,6 +37,9 @@ pub type Answer<B> = Result<Response<B>, Infallible>;
 pub trait Answers: Clone + Send + 'static {
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 
+    /// One for a connection, whose calls come one after the other.
+    fn of_connection(&self) -> Self;
+
     fn answer(self, client: IpAddr, request: Request<Incoming>) -> impl Future<Output = Answer<Self::Body>> + Send;
 }
 
@@ -39,14 +48,18 @@ type Protected = StackService<Pool, HttpRules, NoFallback, Hook<Idempotent>>;
 /// What came through the pool, or what the gateway says itself.
 pub type ToClient = Either<RespondBody<Judged>, Full<Bytes>>;
 
-/// Answers every request: by itself, or with what a server says.
+/// Answers every request of a connection: by itself, or with what a server says.
+///
+/// A connection has a service of its own, which all its calls go through: to clone one for each call would mean a dozen
+/// reference counts that all threads write.
 #[derive(Clone)]
 pub struct Front {
-    // Rejections are responses from here on: 503 with `Retry-After` for an open circuit, 504 for a call that took too
-    // long.
-    service: Respond<ReplayBodies<Protected>>,
+    service: Arc<Mutex<Guarded>>,
     eyes: Arc<Eyes>,
 }
+
+// Rejections are responses from here on: 503 with `Retry-After` for an open circuit, 504 for a call that took too long.
+type Guarded = Respond<ReplayBodies<Protected>>;
 
 /// What the report of health looks at.
 struct Eyes {
@@ -60,7 +73,19 @@ impl Front {
     pub fn new(pool: Pool, settings: &Settings) -> Result<Self, ConfigError> {
         let stack = settings.all.clone().builder("gateway").http().try_build()?;
         let service = RespondLayer::new().layer(ReplayBodyLayer::default().layer(stack.service(pool.clone())));
-        Ok(Self { service, eyes: Arc::new(Eyes { pool, stack, tells_all: settings.from_file }) })
+        Ok(Self {
+            service: Arc::new(Mutex::new(service)),
+            eyes: Arc::new(Eyes { pool, stack, tells_all: settings.from_file }),
+        })
+    }
+}
+
+impl Front {
+    fn call(&self, request: Request<Incoming>) -> <Guarded as Service<Request<Incoming>>>::Future {
+        let mut service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
+        // Never pending, and no error: what may be full stands in front of each server, behind the pool.
+        let _ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+        service.call(request)
     }
 }
 
@@ -73,16 +98,17 @@ impl Eyes {
 impl Answers for Front {
     type Body = ToClient;
 
-    async fn answer(mut self, client: IpAddr, mut request: Request<Incoming>) -> Answer<ToClient> {
+    fn of_connection(&self) -> Self {
+        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { service: Arc::new(Mutex::new(service)), eyes: Arc::clone(&self.eyes) }
+    }
+
+    async fn answer(self, client: IpAddr, mut request: Request<Incoming>) -> Answer<ToClient> {
         if let Some(own) = own_answer(&request, || self.eyes.health()) {
             return Ok(own.map(|body| Either::Right(Full::new(body))));
         }
         headers::prepare_request(&mut request, client);
-        let service = match self.service.ready().await {
-            Ok(service) => service,
-            Err(failure) => return Ok(bad_gateway(&failure).map(|body| Either::Right(Full::new(body)))),
-        };
-        Ok(match service.call(request).await {
+        Ok(match self.call(request).await {
             Ok(response) => response.map(Either::Left),
             Err(failure) => bad_gateway(&failure).map(|body| Either::Right(Full::new(body))),
         })

@@ -38,6 +38,10 @@ impl Passthrough {
 impl Answers for Passthrough {
     type Body = Either<FromServer, Full<Bytes>>;
 
+    fn of_connection(&self) -> Self {
+        self.clone()
+    }
+
     async fn answer(self, client: IpAddr, mut request: Request<Incoming>) -> Answer<Self::Body> {
         if let Some(own) = own_answer(&request, || health::report(None, &[])) {
             return Ok(own.map(|body| Either::Right(Full::new(body))));

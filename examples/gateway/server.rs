@@ -27,7 +27,7 @@ pub async fn run(listener: TcpListener, front: &impl Answers, stop: impl Future<
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, client)) => {
-                    connections.spawn(serve(stream, client, front.clone(), stopped.clone()));
+                    connections.spawn(serve(stream, client, front.of_connection(), stopped.clone()));
                 }
                 // Most likely the process may open no more sockets: some will be closed in a moment.
                 Err(_) => sleep(Duration::from_millis(10)).await,

@@ -2,8 +2,8 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -124,20 +124,23 @@ enum Head {
 impl Limited {
     /// Waits for the head of the answer. The time that counts is the time in which the request does not move on.
     async fn head(&self, call: &mut ResponseFuture, pace: &Pace) -> Head {
+        let mut came = None;
         loop {
-            let step = async {
-                tokio::select! {
-                    biased;
-                    result = &mut *call => Some(result),
-                    () = pace.moved() => None,
+            let mut moved = pin!(pace.moved());
+            // What came stays where it is, and is not handed from future to future.
+            let step = poll_fn(|cx| {
+                if let Poll::Ready(result) = Pin::new(&mut *call).poll(cx) {
+                    came = Some(result);
+                    return Poll::Ready(Ok::<_, Infallible>(()));
                 }
-            };
-            match self.limit.run(async { Ok::<_, Infallible>(step.await) }).await {
-                Ok(Some(result)) => return Head::Came(result),
-                Ok(None) => {}
-                Err(Error::Rejected(_)) if pace.awaits_client() => return Head::ClientLate,
-                Err(Error::Rejected(rejection)) => return Head::ServerLate(rejection),
-                Err(Error::Inner(never)) => match never {},
+                if pace.streams() { moved.as_mut().poll(cx).map(Ok) } else { Poll::Pending }
+            });
+            match (self.limit.run(step).await, came.take()) {
+                (_, Some(result)) => return Head::Came(result),
+                (Ok(()), None) => {}
+                (Err(Error::Rejected(_)), None) if pace.awaits_client() => return Head::ClientLate,
+                (Err(Error::Rejected(rejection)), None) => return Head::ServerLate(rejection),
+                (Err(Error::Inner(never)), None) => match never {},
             }
         }
     }
