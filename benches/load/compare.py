@@ -10,6 +10,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import typing
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # What is measured: the server itself, the proxy with mainstay, and the proxy without it twice. The difference of the
@@ -78,24 +79,49 @@ class Servers:
             server.stop()
 
 
-def wrk(server, load, seconds):
-    """One run against one server: requests per second, microseconds of latency and of CPU time for each."""
-    rate, connections = load
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", os.path.join(HERE, "load.lua")]
-    before = server.cpu()
-    env = {**os.environ, "RATE": str(rate or 0)}
-    with subprocess.Popen([*command, f"http://{server.at}/"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, env=env, preexec_fn=die_with_us) as process:
-        told = process.communicate()[0]
-    spent = server.cpu() - before
-    done = re.search(r"^DONE (.*)$", told, re.MULTILINE)
-    if not done:
-        raise SystemExit(f"wrk told nothing:\n{told}")
-    run = json.loads(done[1])
-    if run["failed"] or not run["requests"]:
-        raise SystemExit(f"{run['failed']} of {run['requests']} requests failed: nothing to compare\n{told}")
-    requests = run["requests"]
-    return {"rps": requests / run["micros"] * 1e6, "p50": run["p50"], "p99": run["p99"], "cpu": spent / requests * 1e6}
+class Wrk:
+    """One run against one server: requests per second, and for each microseconds of latency and of CPU time."""
+
+    def __init__(self, server, load, seconds):
+        self.server, self.before = server, server.cpu()
+        command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "-s", os.path.join(HERE, "load.lua")]
+        env = {**os.environ, "RATE": str(load.rate or 0)}
+        self.process = subprocess.Popen([*command, f"http://{server.at}/"], stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True, env=env, preexec_fn=die_with_us)
+
+    def figures(self):
+        told = self.process.communicate()[0]
+        spent = self.server.cpu() - self.before
+        done = re.search(r"^DONE (.*)$", told, re.MULTILINE)
+        if not done:
+            raise SystemExit(f"wrk told nothing:\n{told}")
+        run = json.loads(done[1])
+        requests = run["requests"]
+        if run["failed"] or not requests:
+            raise SystemExit(f"{run['failed']} of {requests} requests failed: nothing to compare\n{told}")
+        return {"rps": requests / run["micros"] * 1e6, "p50": run["p50"], "p99": run["p99"],
+                "cpu": spent / requests * 1e6}
+
+
+class Load(typing.NamedTuple):
+    # Requests per second, or none: as fast as they are answered.
+    rate: int | None
+    connections: int
+    # Whether all servers have it at the same time, and the same neighbours.
+    together: bool = False
+
+    def __str__(self):
+        many = f"{self.connections} connection{'s' if self.connections > 1 else ''}"
+        load = f"{self.rate:,} req/s, {many}" if self.rate else f"closed loop, {many}"
+        return f"{load}, all at once" if self.together else load
+
+
+def measure(load, order, seconds):
+    """The figures of each server under a load."""
+    if load.together:
+        started = [(name, Wrk(server, load, seconds)) for name, server in order if name != DIRECT]
+        return [(name, run.figures()) for name, run in started]
+    return [(name, Wrk(server, load, seconds).figures()) for name, server in order]
 
 
 def measure_round(options, number, runs):
@@ -112,17 +138,18 @@ def measure_round(options, number, runs):
             order.reverse()
         if number < 2:
             order.append((DIRECT, upstream))
-        for _, server in order:
-            wrk(server, (None, max(options.connections)), 1)
+        measure(Load(None, max(options.connections)), order, 1)
         for load in loads(options):
-            for name, server in order:
-                runs.setdefault(load, {}).setdefault(name, []).append(wrk(server, load, options.seconds))
+            for name, figures in measure(load, order, options.seconds):
+                runs.setdefault(load, {}).setdefault(name, []).append(figures)
 
 
 def loads(options):
-    """Fixed rates first, then each connection as fast as it is answered."""
-    yield from ((rate, options.rate_connections) for rate in options.rates)
-    yield from ((None, connections) for connections in options.connections)
+    """Fixed rates first, then each connection as fast as it is answered, then both for all servers at once."""
+    yield from (Load(rate, options.rate_connections) for rate in options.rates)
+    yield from (Load(None, connections) for connections in options.connections)
+    if options.together:
+        yield from (Load(options.together, 16, True), Load(None, 16, True))
 
 
 def summary(values):
@@ -151,15 +178,9 @@ def compare(servers):
     return {"servers": table, "percent": compared}
 
 
-def title(load):
-    rate, connections = load
-    many = f"{connections} connection{'s' if connections > 1 else ''}"
-    return f"{rate:,} req/s, {many}" if rate else f"closed loop, {many}"
-
-
 def markdown(results, options):
-    print(f"Medians of {options.rounds} rounds of {options.seconds} s, ± half of what the middle half of them spans; the cost "
-          "is the CPU time of the proxy, user and system.\n")
+    print(f"Medians of {options.rounds} rounds of {options.seconds} s, ± half of what the middle half of them spans. "
+          "CPU is the time of the server under load, user and system.\n")
     print("| load | server | req/s | p50, us | p99, us | CPU, us/request |")
     print("|---|---|--:|--:|--:|--:|")
     for load, result in results.items():
@@ -168,7 +189,7 @@ def markdown(results, options):
             if row:
                 cells = [f"{row[f]['median']:,.{d}f} ± {row[f]['spread']:,.{d}f}"
                          for f, d in zip(FIGURES, (0, 0, 0, 2))]
-                print(f"| {title(load)} | {name} | {' | '.join(cells)} |")
+                print(f"| {load} | {name} | {' | '.join(cells)} |")
     print("\nHow mainstay differs from the proxy without it, round by round, and in brackets how that differs from "
           "itself: the median ± half of what the middle half spans.\n")
     print("| load | req/s | p50 | p99 | CPU/request |")
@@ -178,20 +199,21 @@ def markdown(results, options):
         for figure in FIGURES:
             on, off = (result["percent"][figure][key] for key in ("on_off", "off_off"))
             cells.append(f"{on['median']:+.1f} % ± {on['spread']:.1f} ({off['median']:+.1f} % ± {off['spread']:.1f})")
-        print(f"| {title(load)} | {' | '.join(cells)} |")
+        print(f"| {load} | {' | '.join(cells)} |")
 
 
 def csv(results):
-    print("rate,connections,server,figure,median,spread")
-    for (rate, connections), result in results.items():
+    print("load,server,figure,median,spread")
+    for load, result in results.items():
+        start = f"\"{load}\""
         for name, row in result["servers"].items():
             for figure in FIGURES:
                 value = row[figure]
-                print(f"{rate or ''},{connections},\"{name}\",{figure},{value['median']:.3f},{value['spread']:.3f}")
+                print(f"{start},\"{name}\",{figure},{value['median']:.3f},{value['spread']:.3f}")
         for figure in FIGURES:
             for key, value in result["percent"][figure].items():
                 percent = f"{value['median']:.3f},{value['spread']:.3f}"
-                print(f"{rate or ''},{connections},{key} percent,{figure},{percent}")
+                print(f"{start},{key} percent,{figure},{percent}")
 
 
 def numbers(text):
@@ -205,6 +227,8 @@ def arguments():
     parser.add_argument("--rates", type=numbers, default=[1000, 5000, 10000], help="requests per second")
     parser.add_argument("--connections", type=numbers, default=[1, 16, 64], help="of the closed loops")
     parser.add_argument("--rate-connections", type=int, default=64, help="that share a rate (default 64)")
+    parser.add_argument("--together", type=int, default=2000, help="requests per second of each when all servers are "
+                        "under load at once (default 2000; 0 for none)")
     parser.add_argument("--bytes", type=int, default=128, help="of an answer (default 128)")
     parser.add_argument("--config", help="settings for the gateway with mainstay (default: its own, a breaker)")
     parser.add_argument("--format", choices=("markdown", "json", "csv"), default="markdown")
@@ -222,7 +246,7 @@ def main():
         measure_round(options, number, runs)
     results = {load: compare(servers) for load, servers in runs.items()}
     if options.format == "json":
-        rows = [{"rate": rate, "connections": many, **results[rate, many]} for rate, many in results]
+        rows = [{**load._asdict(), **result} for load, result in results.items()]
         print(json.dumps({"rounds": options.rounds, "seconds": options.seconds, "loads": rows}))
     elif options.format == "csv":
         csv(results)

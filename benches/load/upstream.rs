@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release --example load_upstream -- [BYTES]` says on which port it listens, and runs until it is killed.
 
+#![allow(clippy::print_stdout, reason = "a program, whose output says where it is")]
+
 use std::{io, sync::Arc};
 
 use tokio::{

@@ -78,9 +78,7 @@ impl Front {
             eyes: Arc::new(Eyes { pool, stack, tells_all: settings.from_file }),
         })
     }
-}
 
-impl Front {
     fn call(&self, request: Request<Incoming>) -> <Guarded as Service<Request<Incoming>>>::Future {
         let mut service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
         // Never pending, and no error: what may be full stands in front of each server, behind the pool.

@@ -16,7 +16,7 @@
 //! With `--passthrough` it is the same proxy without any of this, to see what it costs: `benches/load/run` compares
 //! the two under load.
 //!
-//! From the outside in (see `front.rs`, `pool.rs` and `upstream.rs`):
+//! From the outside in (see `front.rs`, `pool.rs` and `upstream.rs`; `passthrough.rs` for the way without it):
 //!
 //! ```text
 //!   RespondLayer                          rejections become 429, 503 and 504
@@ -53,6 +53,7 @@ use std::{
 use args::{Command, Options};
 use bytes::Bytes;
 use front::{Answers, Front};
+use http::uri::Authority;
 use http_body::Body;
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -88,7 +89,7 @@ async fn run(options: Options) -> Result<(), String> {
     if options.passthrough {
         let client = client();
         let routes = options.upstreams.iter().map(|to| Route::new(client.clone(), to.clone(), options.idle));
-        let servers: Vec<_> = options.upstreams.iter().map(|to| to.as_str()).collect();
+        let servers: Vec<_> = options.upstreams.iter().map(Authority::as_str).collect();
         return serve(&options, &Passthrough::new(routes.collect()), &servers).await;
     }
     let settings = Settings::of(&options)?;
