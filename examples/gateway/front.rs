@@ -50,8 +50,8 @@ pub type ToClient = Either<RespondBody<Judged>, Full<Bytes>>;
 
 /// Answers every request of a connection: by itself, or with what a server says.
 ///
-/// A connection has a service of its own, which all its calls go through: to clone one for each call would mean a dozen
-/// reference counts that all threads write.
+/// A connection has a service of its own, which all its calls go through: a clone for each call would count references
+/// that all threads write, and not stay long enough to have a count of its own.
 #[derive(Clone)]
 pub struct Front {
     service: Arc<Mutex<Guarded>>,
