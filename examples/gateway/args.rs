@@ -10,6 +10,7 @@ A reverse proxy that puts a circuit breaker in front of each HTTP/1 server behin
 Usage: gateway --upstream URL [--upstream URL]... [--config FILE] [--listen ADDR] [--timeout TIME]
                [--idle-timeout TIME]
        gateway --config FILE --check
+       gateway --upstream URL [--upstream URL]... --passthrough [--listen ADDR] [--idle-timeout TIME]
 
   --upstream URL       http://host[:port] of a server; several are taken in turn
   --listen ADDR        ip:port to listen on (default 127.0.0.1:8080; port 0 takes a free one)
@@ -20,6 +21,8 @@ Usage: gateway --upstream URL [--upstream URL]... [--config FILE] [--listen ADDR
   --timeout TIME       how long a server may take until its answer begins, like 250ms or 10s (default 10s); in a
                        file this is attempt_timeout
   --idle-timeout TIME  how long a server may be silent in the middle of its answer (default 60s)
+  --passthrough        the same proxy without mainstay, to see what that costs: servers are taken in turn whatever they
+                       do, and nothing limits when their answers begin; not with --config, --check or --timeout
   --help               print this
 
 GET /-/health tells the state of all circuits as JSON, with --config that of all policies; nothing else is answered by
@@ -35,6 +38,8 @@ pub struct Options {
     pub head: Option<Duration>,
     /// How long between two pieces of its answer.
     pub idle: Duration,
+    /// Whether nothing is to protect the servers.
+    pub passthrough: bool,
 }
 
 /// What the command line asks for.
@@ -55,6 +60,7 @@ struct Given {
     head: Option<Duration>,
     idle: Option<Duration>,
     check: bool,
+    passthrough: bool,
 }
 
 /// Reads the arguments, or says in one line what is wrong with them.
@@ -68,6 +74,7 @@ pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, String> 
         match flag {
             "--help" | "-h" => return Ok(Command::Help),
             "--check" if inline.is_none() => given.check = true,
+            "--passthrough" if inline.is_none() => given.passthrough = true,
             "--listen" | "--upstream" | "--config" | "--timeout" | "--idle-timeout" => {
                 let value = inline.or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"))?;
                 given.take(flag, &value).map_err(|why| complaint(flag, &value, why))?;
@@ -102,6 +109,11 @@ impl Given {
     }
 
     fn finish(self) -> Result<Command, String> {
+        let Self { check, passthrough, .. } = self;
+        let protects = [("--check", check), ("--config", self.config.is_some()), ("--timeout", self.head.is_some())];
+        if let Some((flag, _)) = protects.iter().find(|(_, given)| passthrough && *given) {
+            return Err(format!("--passthrough leaves out all that protects: it does not go with {flag}"));
+        }
         if self.check {
             let file = self.config.ok_or_else(|| "--check needs --config: which file?".to_owned())?;
             return Ok(Command::Check(file));
@@ -111,7 +123,8 @@ impl Given {
         }
         let idle = self.idle.unwrap_or(Duration::from_secs(60));
         let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
-        Ok(Command::Run(Options { listen, upstreams: self.upstreams, config: self.config, head: self.head, idle }))
+        let Self { upstreams, config, head, .. } = self;
+        Ok(Command::Run(Options { listen, upstreams, config, head, idle, passthrough }))
     }
 }
 

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use mainstay::{BoxError, http::ReplayBody};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, futures::Notified},
     time::{Instant, Sleep, sleep},
 };
 
@@ -23,14 +23,15 @@ use tokio::{
 pub type FromClient = ReplayBody<Incoming>;
 
 /// The body of a request on its way to a server.
-pub struct Upload {
-    body: FromClient,
+pub struct Upload<B> {
+    body: B,
     pace: Arc<Pace>,
 }
 
 /// How an upload goes. A slow or broken client must not be held against the server.
-#[derive(Default)]
 pub struct Pace {
+    // Most requests have no body, and nothing that could move.
+    streams: bool,
     client: AtomicU8,
     moved: Notify,
 }
@@ -39,9 +40,13 @@ const ON_TIME: u8 = 0;
 const AWAITED: u8 = 1;
 const FAILED: u8 = 2;
 
-impl Upload {
-    pub fn new(body: FromClient) -> Self {
-        Self { body, pace: Arc::default() }
+impl<B> Upload<B> {
+    pub fn new(body: B) -> Self
+    where
+        B: Body,
+    {
+        let pace = Pace { streams: !body.is_end_stream(), client: AtomicU8::new(ON_TIME), moved: Notify::new() };
+        Self { body, pace: Arc::new(pace) }
     }
 
     pub fn pace(&self) -> Arc<Pace> {
@@ -60,18 +65,27 @@ impl Pace {
         self.client.load(Relaxed) == FAILED
     }
 
+    /// Whether there is a body, of which pieces can move.
+    pub fn streams(&self) -> bool {
+        self.streams
+    }
+
     /// A piece of the body went from the client to the server.
-    pub async fn moved(&self) {
-        self.moved.notified().await;
+    pub fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
     }
 }
 
-impl Body for Upload {
+impl<B> Body for Upload<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let poll = Pin::new(&mut self.body).poll_frame(cx);
+        let poll = Pin::new(&mut self.body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)));
         let client = match &poll {
             Poll::Pending => AWAITED,
             // Another error is that of a body which another attempt has read, and of which too little was kept.

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Version,
+    HeaderMap, HeaderName, HeaderValue, Request, Version,
     header::{CONNECTION, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA},
-    request, response,
+    response,
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -14,22 +14,24 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// Makes what a client sent into what a server gets, but for its address.
-pub fn prepare_request(head: &mut request::Parts, client: IpAddr) {
-    let host = requested_host(head);
+pub fn prepare_request<B>(request: &mut Request<B>, client: IpAddr) {
+    let host = requested_host(request);
     // First of all: a client that lists `X-Forwarded-For` in `Connection` loses what it sent, not what we say.
-    remove_hop_by_hop(&mut head.headers);
+    let via = via(request.version());
+    let headers = request.headers_mut();
+    remove_hop_by_hop(headers);
     // Our server has asked the client for the body already, or does so when it is read.
-    head.headers.remove(EXPECT);
-    add_to_list(&mut head.headers, X_FORWARDED_FOR, &client.to_canonical().to_string());
-    head.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.remove(EXPECT);
+    add_to_list(headers, X_FORWARDED_FOR, &client.to_canonical().to_string());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     match host {
-        Some(host) => head.headers.insert(X_FORWARDED_HOST, host),
-        None => head.headers.remove(X_FORWARDED_HOST),
+        Some(host) => headers.insert(X_FORWARDED_HOST, host),
+        None => headers.remove(X_FORWARDED_HOST),
     };
-    add_to_list(&mut head.headers, VIA, via(head.version));
-    head.version = Version::HTTP_11;
+    add_to_list(headers, VIA, via);
+    *request.version_mut() = Version::HTTP_11;
     // What the server half of hyper has put there is not for the client half.
-    head.extensions.clear();
+    request.extensions_mut().clear();
 }
 
 /// Makes what a server sent into what the client gets.
@@ -40,11 +42,11 @@ pub fn prepare_response(head: &mut response::Parts) {
 }
 
 /// Whom the client wanted to talk to: an absolute URI counts for more than `Host`.
-fn requested_host(head: &request::Parts) -> Option<HeaderValue> {
-    match head.uri.authority() {
+fn requested_host<B>(request: &Request<B>) -> Option<HeaderValue> {
+    match request.uri().authority() {
         // Without what stands before the @: it is no part of the host, and may be a password.
         Some(authority) => authority.as_str().rsplit('@').next().and_then(|host| HeaderValue::from_str(host).ok()),
-        None => head.headers.get(HOST).cloned(),
+        None => request.headers().get(HOST).cloned(),
     }
 }
 

@@ -13,7 +13,10 @@
 //! With `--config FILE` all the policies of a stack are as the file says: see `gateway.toml`. What may be sent twice is
 //! then sent to the next server when one fails, with its body if that is small.
 //!
-//! From the outside in (see `front.rs`, `pool.rs` and `upstream.rs`):
+//! With `--passthrough` it is the same proxy without any of this, to see what it costs: `benches/load/run` compares
+//! the two under load.
+//!
+//! From the outside in (see `front.rs`, `pool.rs` and `upstream.rs`; `passthrough.rs` for the way without it):
 //!
 //! ```text
 //!   RespondLayer                          rejections become 429, 503 and 504
@@ -34,8 +37,10 @@ mod body;
 mod front;
 mod headers;
 mod health;
+mod passthrough;
 mod pool;
 mod report;
+mod route;
 mod server;
 mod settings;
 mod upstream;
@@ -46,15 +51,21 @@ use std::{
 };
 
 use args::{Command, Options};
-use front::Front;
+use bytes::Bytes;
+use front::{Answers, Front};
+use http::uri::Authority;
+use http_body::Body;
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use mainstay::BoxError;
+use passthrough::Passthrough;
 use pool::Pool;
+use route::{Client, Route};
 use settings::Settings;
 use tokio::net::TcpListener;
-use upstream::{Client, Upstream};
+use upstream::Upstream;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -75,16 +86,27 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), String> {
+    if options.passthrough {
+        let client = client();
+        let routes = options.upstreams.iter().map(|to| Route::new(client.clone(), to.clone(), options.idle));
+        let servers: Vec<_> = options.upstreams.iter().map(Authority::as_str).collect();
+        return serve(&options, &Passthrough::new(routes.collect()), &servers).await;
+    }
     let settings = Settings::of(&options)?;
     let pool = pool(&options, &settings)?;
     let front = Front::new(pool.clone(), &settings).map_err(|why| why.to_string())?;
+    let servers: Vec<_> = pool.upstreams().iter().map(|upstream| upstream.stack.name().as_str()).collect();
+    serve(&options, &front, &servers).await
+}
+
+async fn serve(options: &Options, front: &impl Answers, servers: &[&str]) -> Result<(), String> {
     let stop = server::stop_signal().map_err(|why| format!("cannot wait for signals: {why}"))?;
     let at = options.listen.to_string();
     let listener = TcpListener::bind(options.listen).await.map_err(|why| args::complaint("--listen", &at, why))?;
     let addr = listener.local_addr().map_err(|why| args::complaint("--listen", &at, why))?;
-    let servers: Vec<_> = pool.upstreams().iter().map(|upstream| upstream.stack.name().as_str()).collect();
-    say(&format!("listening on http://{addr}, in front of {}", servers.join(", ")))?;
-    server::run(listener, &front, stop).await;
+    let bare = if options.passthrough { ", without mainstay" } else { "" };
+    say(&format!("listening on http://{addr}, in front of {}{bare}", servers.join(", ")))?;
+    server::run(listener, front, stop).await;
     Ok(())
 }
 
@@ -97,7 +119,11 @@ fn pool(options: &Options, settings: &Settings) -> Result<Pool, String> {
     upstreams.collect::<Result<_, _>>().map(Pool::new)
 }
 
-fn client() -> Client {
+fn client<B>() -> Client<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin,
+    B::Error: Into<BoxError>,
+{
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    iter,
     pin::Pin,
     sync::{
         Arc,
@@ -17,7 +18,8 @@ use tower::{Service, ServiceExt};
 
 use crate::{
     body::FromClient,
-    upstream::{Failure, FromServer, Rule, Upstream},
+    route::{Failure, FromServer},
+    upstream::{Rule, Upstream},
 };
 
 /// What came from a server, on its way through the breaker that judges it at its end.
@@ -56,36 +58,39 @@ impl Service<Request<FromClient>> for Pool {
 
     fn call(&mut self, request: Request<FromClient>) -> Self::Future {
         let turns = Arc::clone(&self.0);
-        Box::pin(async move { turns.send(request).await })
+        // Where the future keeps it from the beginning: each move of a request copies some hundred bytes.
+        let mut request = Some(request);
+        Box::pin(async move {
+            let mut refusals = Vec::new();
+            for upstream in turns.in_turn() {
+                let mut service = upstream.service.clone();
+                match service.ready().await?.call(&mut request).await {
+                    // Still ours: it was turned away in front of the server, as by a circuit that tries again.
+                    Err(Error::Rejected(rejection)) if request.is_some() => refusals.push(rejection),
+                    answer => return answer,
+                }
+            }
+            let soonest = refusals.into_iter().min_by_key(|refusal| refusal.retry_after().unwrap_or(Duration::MAX));
+            Err(Error::Rejected(soonest.expect("there is at least one server, and each turned the call away")))
+        })
     }
 }
 
 impl Turns {
-    async fn send(&self, request: Request<FromClient>) -> Answer {
-        let mut request = Some(request);
-        let mut refusals = Vec::new();
-        for upstream in self.in_turn() {
-            let mut service = upstream.service.clone();
-            match service.ready().await?.call(&mut request).await {
-                // Still ours: it was turned away in front of the server, as by a circuit that tries again.
-                Err(Error::Rejected(rejection)) if request.is_some() => refusals.push(rejection),
-                answer => return answer,
-            }
-        }
-        let soonest = refusals.into_iter().min_by_key(|refusal| refusal.retry_after().unwrap_or(Duration::MAX));
-        Err(Error::Rejected(soonest.expect("there is at least one server, and each turned the call away")))
-    }
-
     /// All servers, the one whose turn it is first. Those with an open circuit come last: they are only asked so that
     /// the client can be told when to come back.
-    fn in_turn(&self) -> Vec<&Upstream> {
+    fn in_turn(&self) -> impl Iterator<Item = &Upstream> {
         let count = self.upstreams.len();
-        let first = self.next.fetch_add(1, Relaxed) % count;
-        let (after, before) = (&self.upstreams[first..], &self.upstreams[..first]);
-        let mut turn: Vec<_> = after.iter().chain(before).collect();
-        if count > 1 {
-            turn.sort_by_cached_key(|upstream| upstream.is_open());
-        }
-        turn
+        let (before, after) = self.upstreams.split_at(self.next.fetch_add(1, Relaxed) % count);
+        let turn = after.iter().chain(before);
+        let first = turn.clone().next().filter(|upstream| count == 1 || !upstream.is_open());
+        // Most calls need no more than the first, and no list.
+        let others = turn.skip(usize::from(first.is_some()));
+        let sorted = || {
+            let mut others: Vec<_> = others.collect();
+            others.sort_by_cached_key(|upstream| upstream.is_open());
+            others
+        };
+        first.into_iter().chain(iter::once_with(sorted).flatten())
     }
 }

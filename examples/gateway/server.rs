@@ -11,13 +11,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::front::Front;
+use crate::front::Answers;
 
 /// How long the calls that run may take when the gateway stops.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until `stop` is ready, and then until all calls are done or the time for that is over.
-pub async fn run(listener: TcpListener, front: &Front, stop: impl Future<Output = ()>) {
+pub async fn run(listener: TcpListener, front: &impl Answers, stop: impl Future<Output = ()>) {
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -27,7 +27,7 @@ pub async fn run(listener: TcpListener, front: &Front, stop: impl Future<Output 
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, client)) => {
-                    connections.spawn(serve(stream, client, front.clone(), stopped.clone()));
+                    connections.spawn(serve(stream, client, front.of_connection(), stopped.clone()));
                 }
                 // Most likely the process may open no more sockets: some will be closed in a moment.
                 Err(_) => sleep(Duration::from_millis(10)).await,
@@ -40,7 +40,7 @@ pub async fn run(listener: TcpListener, front: &Front, stop: impl Future<Output 
     let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn serve(stream: TcpStream, client: SocketAddr, front: Front, mut stopped: watch::Receiver<bool>) {
+async fn serve(stream: TcpStream, client: SocketAddr, front: impl Answers, mut stopped: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| front.clone().answer(client.ip(), request));
     // The timer is for clients that do not come to the end of their headers.

@@ -2,22 +2,15 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use bytes::Bytes;
-use http::{
-    HeaderValue, Request, Response, StatusCode, Uri,
-    header::HOST,
-    uri::{Authority, PathAndQuery, Scheme},
-};
-use http_body_util::{Either, Full};
+use http::{Request, Response, StatusCode, uri::Authority};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::client::legacy::{self, ResponseFuture};
 use mainstay::{
     ConfigError, Error, Rejection, Stack,
     breaker::State,
@@ -30,24 +23,11 @@ use mainstay::{
 use tower::{Layer, Service};
 
 use crate::{
-    body::{Download, FromClient, Pace, Upload},
-    headers, report,
+    body::{FromClient, Pace},
+    report,
+    route::{Client, Failure, FromServer, Route, refusal},
     settings::Settings,
 };
-
-pub type Client = legacy::Client<HttpConnector, Upload>;
-
-/// What comes from a server, or what we say in its place because of the client.
-pub type FromServer = Either<Download, Full<Bytes>>;
-
-/// Why there is no answer, when nobody turned the call away.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    #[error("the call failed")]
-    Call(#[from] legacy::Error),
-    #[error("the server switched protocols without being asked to")]
-    Switched,
-}
 
 /// What decides about the calls to one server. None is sent twice here: another attempt goes to another server.
 pub type Guard = Stack<Rule, NoFallback, Hook<Once>>;
@@ -64,15 +44,14 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    pub fn new(client: Client, to: Authority, settings: &Settings) -> Result<Self, ConfigError> {
+    pub fn new(client: Client<FromClient>, to: Authority, settings: &Settings) -> Result<Self, ConfigError> {
         let name = name_of(&to);
         let stack = settings.server.clone().builder(&name).classify(StatusClassify::new()).once().try_build()?;
         stack.observe(report::transitions);
         let limit = timeout::Handle::try_new(&name, settings.head)?;
-        let host = HeaderValue::from_str(to.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
         // The time limit is in the service: a call that runs into it is a failure of the server, and only the service
         // knows whether it is the client who is late.
-        let forward = Forward(Arc::new(Route { client, to, host, limit: limit.clone(), idle: settings.idle }));
+        let forward = Forward(Arc::new(Limited { route: Route::new(client, to, settings.idle), limit: limit.clone() }));
         Ok(Self { service: stack.until_body_end().layer(forward), stack, limit })
     }
 
@@ -101,14 +80,11 @@ fn name_of(to: &Authority) -> String {
 /// Calls one server. The request is taken out of the caller's hands only when the call is let in; so one that
 /// is turned away can still go to another server.
 #[derive(Clone)]
-pub struct Forward(Arc<Route>);
+pub struct Forward(Arc<Limited>);
 
-struct Route {
-    client: Client,
-    to: Authority,
-    host: HeaderValue,
+struct Limited {
+    route: Route<FromClient>,
     limit: timeout::Handle,
-    idle: Duration,
 }
 
 type Answer = Result<Response<FromServer>, Error<Failure>>;
@@ -124,8 +100,17 @@ impl Service<&mut Option<Request<FromClient>>> for Forward {
 
     fn call(&mut self, request: &mut Option<Request<FromClient>>) -> Self::Future {
         let request = request.take().expect("a request is sent to one server only");
-        let route = Arc::clone(&self.0);
-        Box::pin(async move { route.send(request.map(Upload::new)).await })
+        // Handed over here and not in the future, which would be as large as the request, and be moved.
+        let called = self.0.route.call(request);
+        let limited = Arc::clone(&self.0);
+        Box::pin(async move {
+            let Some((mut call, pace)) = called else { return Ok(refusal(StatusCode::BAD_REQUEST)) };
+            match limited.head(&mut call, &pace).await {
+                Head::Came(result) => limited.route.answer(result, &pace).map_err(Error::Inner),
+                Head::ClientLate => Ok(refusal(StatusCode::REQUEST_TIMEOUT)),
+                Head::ServerLate(rejection) => Err(Error::Rejected(rejection)),
+            }
+        })
     }
 }
 
@@ -136,62 +121,27 @@ enum Head {
     ClientLate,
 }
 
-impl Route {
-    async fn send(&self, mut request: Request<Upload>) -> Answer {
-        let pace = request.body().pace();
-        let Some(uri) = self.address(request.uri()) else { return Ok(refusal(StatusCode::BAD_REQUEST)) };
-        *request.uri_mut() = uri;
-        request.headers_mut().insert(HOST, self.host.clone());
-        match self.head(request, &pace).await {
-            Head::Came(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                Err(Error::Inner(Failure::Switched))
-            }
-            Head::Came(Ok(response)) => Ok(self.receive(response)),
-            // Not the server's failure, and 4xx says so to the breaker. Hardly anyone will read it.
-            Head::Came(Err(_)) if pace.client_failed() => Ok(refusal(StatusCode::BAD_REQUEST)),
-            Head::Came(Err(error)) => Err(Error::Inner(error.into())),
-            Head::ClientLate => Ok(refusal(StatusCode::REQUEST_TIMEOUT)),
-            Head::ServerLate(rejection) => Err(Error::Rejected(rejection)),
-        }
-    }
-
-    /// Where to ask for what the client asked for.
-    fn address(&self, asked: &Uri) -> Option<Uri> {
-        let path = asked.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Uri::builder().scheme(Scheme::HTTP).authority(self.to.clone()).path_and_query(path).build().ok()
-    }
-
+impl Limited {
     /// Waits for the head of the answer. The time that counts is the time in which the request does not move on.
-    async fn head(&self, request: Request<Upload>, pace: &Pace) -> Head {
-        let mut call = pin!(self.client.request(request));
+    async fn head(&self, call: &mut ResponseFuture, pace: &Pace) -> Head {
+        let mut came = None;
         loop {
-            let step = async {
-                tokio::select! {
-                    biased;
-                    result = &mut call => Some(result),
-                    () = pace.moved() => None,
+            let mut moved = pin!(pace.moved());
+            // What came stays where it is, and is not handed from future to future.
+            let step = poll_fn(|cx| {
+                if let Poll::Ready(result) = Pin::new(&mut *call).poll(cx) {
+                    came = Some(result);
+                    return Poll::Ready(Ok::<_, Infallible>(()));
                 }
-            };
-            match self.limit.run(async { Ok::<_, Infallible>(step.await) }).await {
-                Ok(Some(result)) => return Head::Came(result),
-                Ok(None) => {}
-                Err(Error::Rejected(_)) if pace.awaits_client() => return Head::ClientLate,
-                Err(Error::Rejected(rejection)) => return Head::ServerLate(rejection),
-                Err(Error::Inner(never)) => match never {},
+                if pace.streams() { moved.as_mut().poll(cx).map(Ok) } else { Poll::Pending }
+            });
+            match (self.limit.run(step).await, came.take()) {
+                (_, Some(result)) => return Head::Came(result),
+                (Ok(()), None) => {}
+                (Err(Error::Rejected(_)), None) if pace.awaits_client() => return Head::ClientLate,
+                (Err(Error::Rejected(rejection)), None) => return Head::ServerLate(rejection),
+                (Err(Error::Inner(never)), None) => match never {},
             }
         }
     }
-
-    fn receive(&self, response: Response<Incoming>) -> Response<FromServer> {
-        let (mut head, body) = response.into_parts();
-        headers::prepare_response(&mut head);
-        Response::from_parts(head, Either::Left(Download::new(body, self.idle)))
-    }
-}
-
-/// What the client gets when it is its own fault.
-fn refusal(status: StatusCode) -> Response<FromServer> {
-    let mut response = Response::new(Either::Right(Full::default()));
-    *response.status_mut() = status;
-    response
 }
