@@ -176,6 +176,16 @@ impl<T> Lazy<T> {
 
     #[inline(always)]
     fn get_or_init(&self, make: impl Fn() -> T) -> &T {
+        match self.0.get() {
+            Some(lane) => &lane.0,
+            None => self.init(make),
+        }
+    }
+
+    // Out of the way: what is called from the way of a call makes it save its registers.
+    #[cold]
+    #[inline(never)]
+    fn init(&self, make: impl Fn() -> T) -> &T {
         &self.0.get_or_init(|| Box::new(Padded(make()))).0
     }
 

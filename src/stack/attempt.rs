@@ -98,46 +98,60 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
     {
         let mut state = self;
         loop {
-            match state.as_mut().project() {
-                AttemptProjection::Called { future, permit, until } => {
-                    let polled = guard_permit(&policies.inner, permit, || future.poll(cx));
-                    if let Poll::Ready(result) = &polled {
-                        settle_permit(&policies.inner, permit, || verdict(rule, result.as_ref()));
-                        return polled;
-                    }
-                    let Some(limit) = &policies.attempt_timeout else { return Poll::Pending };
-                    if *until == Tick::NEVER {
-                        *until = beat.now.tick() + limit.core().limit();
-                    }
-                    if !beat.has_come(*until) {
-                        return Poll::Pending;
-                    }
-                    let error = S::Error::from_rejection(limit.core().cut_off());
-                    let permit = permit.take();
-                    return Poll::Ready(Err(cut_off(state, policies, permit, rule, error)));
+            let AttemptProjection::Called { future, permit, until } = state.as_mut().project() else {
+                match ready!(state.as_mut().poll_before(policies, cx)) {
+                    Ok(()) => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
                 }
-                AttemptProjection::Queued { service, request, wait } => {
-                    let Some(place) = wait else { return Poll::Pending };
-                    let admitted = ready!(policies.inner.poll_wait(place, cx));
-                    *wait = None;
-                    let next = match admitted {
-                        Ok(permit) => {
-                            let request = request.take().expect("a call waits with its request");
-                            let mut admitted = Admitted::with(&policies.inner, permit);
-                            let future = admitted.guard(|| service.call(request));
-                            Attempt::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
-                        }
-                        Err(rejection) => Attempt::Refused { rejection: Some(rejection) },
-                    };
-                    state.set(next);
-                }
-                AttemptProjection::Refused { rejection } => {
-                    let rejection = rejection.take().expect("polled again after it answered with a rejection");
-                    return Poll::Ready(Err(S::Error::from_rejection(rejection)));
-                }
-                AttemptProjection::Over => panic!("polled again after it was cut off"),
+            };
+            let polled = guard_permit(&policies.inner, permit, || future.poll(cx));
+            if let Poll::Ready(result) = &polled {
+                settle_permit(&policies.inner, permit, || verdict(rule, result.as_ref()));
+                return polled;
             }
+            let Some(limit) = &policies.attempt_timeout else { return Poll::Pending };
+            if *until == Tick::NEVER {
+                *until = beat.now.tick() + limit.core().limit();
+            }
+            if !beat.has_come(*until) {
+                return Poll::Pending;
+            }
+            let error = S::Error::from_rejection(limit.core().cut_off());
+            let permit = permit.take();
+            return Poll::Ready(Err(cut_off(state, policies, permit, rule, error)));
         }
+    }
+
+    /// Polls an attempt whose service was not called yet. It is called now, unless there is an error.
+    #[cold]
+    fn poll_before(mut self: Pin<&mut Self>, policies: &Policies, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    where
+        S::Error: CarryRejection,
+    {
+        let next = match self.as_mut().project() {
+            AttemptProjection::Queued { service, request, wait } => {
+                let Some(place) = wait else { return Poll::Pending };
+                let admitted = ready!(policies.inner.poll_wait(place, cx));
+                *wait = None;
+                match admitted {
+                    Ok(permit) => {
+                        let request = request.take().expect("a call waits with its request");
+                        let mut admitted = Admitted::with(&policies.inner, permit);
+                        let future = admitted.guard(|| service.call(request));
+                        Attempt::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
+                    }
+                    Err(rejection) => return Poll::Ready(Err(S::Error::from_rejection(rejection))),
+                }
+            }
+            AttemptProjection::Refused { rejection } => {
+                let rejection = rejection.take().expect("polled again after it answered with a rejection");
+                return Poll::Ready(Err(S::Error::from_rejection(rejection)));
+            }
+            AttemptProjection::Called { .. } => return Poll::Ready(Ok(())),
+            AttemptProjection::Over => panic!("polled again after it was cut off"),
+        };
+        self.set(next);
+        Poll::Ready(Ok(()))
     }
 
     /// When it has to be polled, if nothing wakes it before.
