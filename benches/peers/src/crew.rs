@@ -22,13 +22,16 @@ use crate::{
 struct Job {
     work: Calls,
     calls: u64,
-    ready: Arc<AtomicUsize>,
     threads: usize,
-    report: mpsc::Sender<Done>,
 }
 
 pub struct Crew {
-    threads: Vec<mpsc::Sender<Job>>,
+    /// Channels with room made beforehand: what the crew allocates must not be taken for what calls allocate.
+    threads: Vec<mpsc::SyncSender<Job>>,
+    report: mpsc::SyncSender<Done>,
+    reports: mpsc::Receiver<Done>,
+    /// Threads that wait for the others of a sample.
+    ready: Arc<AtomicUsize>,
     /// For the timers of the threads.
     timers: Runtime,
     /// With so many workers each.
@@ -45,7 +48,8 @@ impl Crew {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        Self { threads: Vec::new(), timers, runtimes: Vec::new() }
+        let (report, reports) = mpsc::sync_channel(64);
+        Self { threads: Vec::new(), report, reports, ready: Arc::default(), timers, runtimes: Vec::new() }
     }
 
     /// What has the timers: to be entered where services are made.
@@ -63,16 +67,18 @@ impl Crew {
 
     fn on_threads(&mut self, make: &dyn Fn() -> Calls, threads: usize, calls: u64) -> Done {
         while self.threads.len() < threads {
-            self.threads.push(worker(self.timers(), self.threads.len()));
+            let (jobs, queue) = mpsc::sync_channel(1);
+            let worker =
+                Worker { index: self.threads.len(), report: self.report.clone(), ready: Arc::clone(&self.ready) };
+            let timers = self.timers();
+            thread::spawn(move || worker.run(queue, &timers));
+            self.threads.push(jobs);
         }
-        let (report, reports) = mpsc::channel();
-        let ready = Arc::new(AtomicUsize::new(0));
+        self.ready.store(0, SeqCst);
         for thread in &self.threads[..threads] {
-            let job = Job { work: make(), calls, ready: Arc::clone(&ready), threads, report: report.clone() };
-            thread.send(job).expect("a thread ends with the run");
+            thread.send(Job { work: make(), calls, threads }).expect("a thread ends with the run");
         }
-        drop(report);
-        reports.iter().reduce(Done::and).expect("at least one")
+        self.reports.iter().take(threads).reduce(Done::and).expect("at least one thread")
     }
 
     fn runtime(&mut self, workers: usize) -> &Runtime {
@@ -88,32 +94,33 @@ fn runtime(workers: usize) -> Runtime {
     Builder::new_multi_thread().worker_threads(workers).enable_time().build().expect("a runtime")
 }
 
-/// On a core of its own, as long as there are enough: or the scheduler would let two threads run one after the other, and
-/// what they share would seem to cost nothing.
-fn worker(timers: Handle, index: usize) -> mpsc::Sender<Job> {
-    let (jobs, queue) = mpsc::channel();
-    thread::spawn(move || {
+struct Worker {
+    index: usize,
+    report: mpsc::SyncSender<Done>,
+    ready: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    /// On a core of its own, as long as there are enough: or the scheduler would let two threads run one after the other,
+    /// and what they share would seem to cost nothing.
+    fn run(self, jobs: mpsc::Receiver<Job>, timers: &Handle) {
         let cores = core_affinity::get_core_ids().unwrap_or_default();
-        if let Some(core) = cores.get(index % cores.len().max(1)) {
+        if let Some(core) = cores.get(self.index % cores.len().max(1)) {
             core_affinity::set_for_current(*core);
         }
         let _entered = timers.enter();
-        queue.into_iter().for_each(do_job);
-    });
-    jobs
-}
-
-fn do_job(job: Job) {
-    let Job { mut work, calls, ready, threads, report } = job;
-    work(untimed(calls));
-    ready.fetch_add(1, SeqCst);
-    // Not a barrier, which wakes one thread long after the other.
-    while ready.load(SeqCst) < threads {
-        spin_loop();
+        for Job { mut work, calls, threads } in jobs {
+            work(untimed(calls));
+            self.ready.fetch_add(1, SeqCst);
+            // Not a barrier, which wakes one thread long after the other.
+            while self.ready.load(SeqCst) < threads {
+                spin_loop();
+            }
+            let begin = Instant::now();
+            let answered = work(calls);
+            let done = Done::now(begin, answered);
+            drop(work);
+            let _ = self.report.send(done);
+        }
     }
-    let begin = Instant::now();
-    let answered = work(calls);
-    let done = Done::now(begin, answered);
-    drop(work);
-    let _ = report.send(done);
 }

@@ -1,14 +1,14 @@
 //! Many policies and large windows: what a call takes, and how many bytes there are for each.
 
 use crate::{
-    alloc,
+    alloc::{self, Taken},
     case::{Case, Side},
     cases::{
-        keyed::{Keyed, Names, breakers, names, rate_limits},
+        keyed::{Keyed, breakers, names, rate_limits},
         window,
     },
     crew::Crew,
-    measure::{Effort, Row, case, sample},
+    measure::{Effort, Row, case},
 };
 
 /// A row of the table of what grows.
@@ -37,10 +37,11 @@ pub fn all(crew: &mut Crew, most: usize, effort: Effort, mut tell: impl FnMut(&[
         tell(&of_size);
         grown.extend(of_size);
     };
+    warm_up(crew);
     for size in POLICIES.into_iter().filter(|size| *size <= most) {
         let names = names(size);
-        add(policies(crew, BREAKERS, ("scale_keyed", breakers(names)), names, effort));
-        add(policies(crew, RATE_LIMITS, ("scale_keyed_rate_limit", rate_limits(names)), names, effort));
+        add(policies(crew, BREAKERS, "scale_keyed", breakers(names), size, effort));
+        add(policies(crew, RATE_LIMITS, "scale_keyed_rate_limit", rate_limits(names), size, effort));
     }
     for size in WINDOWS {
         add(windows(crew, size, effort));
@@ -48,39 +49,42 @@ pub fn all(crew: &mut Crew, most: usize, effort: Effort, mut tell: impl FnMut(&[
     grown
 }
 
-fn of_size(name: &str, size: usize, sides: Vec<Side>) -> Case {
-    Case::answered(format!("{name}_{size}").leak(), sides)
+/// What the libraries make once for each thread, and the crew's own thread, is there by then.
+fn warm_up(crew: &mut Crew) {
+    let names = names(1);
+    for Keyed { side, .. } in breakers(names).into_iter().chain(rate_limits(names)) {
+        crew.sample(&side.work, 1, 1_000);
+    }
 }
 
+fn of_size(name: &str, size: usize, side: Side) -> Case {
+    Case::answered(format!("{name}_{size}").leak(), vec![side])
+}
+
+/// One implementation after the other, and the memory of each is given back before the next: a million policies of all
+/// of them at once would be too much.
 fn policies(
     crew: &mut Crew,
     what: &'static str,
-    (name, keyed): (&str, Vec<Keyed>),
-    names: Names,
+    name: &str,
+    keyed: Vec<Keyed>,
+    size: usize,
     effort: Effort,
 ) -> Vec<Grown> {
-    let size = names.len();
-    let (sides, fills): (Vec<_>, Vec<_>) = keyed.into_iter().map(|it| (it.side, it.fill)).unzip();
-    let idle: Vec<_> = fills.iter().map(|fill| alloc::count(fill).1.kept()).collect();
-    let of_all = of_size(name, size, sides);
-    let used: Vec<_> = of_all.sides.iter().map(|side| kept_by_calls(crew, &of_all, side, size as u64 * 3)).collect();
-    let rows = case(crew, &of_all, 1, effort);
-    let each = |bytes: u64| bytes as f64 / size as f64;
-    let grown = |(row, (idle, used)): (Row, (u64, u64))| Grown {
-        what,
-        size,
-        row,
-        idle: (idle > 0).then(|| each(idle)),
-        used: each(idle + used),
+    let grown = |Keyed { side, fill }: Keyed| {
+        let of_size = of_size(name, size, side);
+        let idle = alloc::count(&fill).1.kept();
+        let used = kept_by_calls(crew, &of_size, size as u64 * 2);
+        let row = case(crew, &of_size, 1, effort).remove(0);
+        let each = |bytes: u64| bytes as f64 / size as f64;
+        Grown { what, size, row, idle: (idle > 0).then(|| each(idle)), used: each(idle + used) }
     };
-    rows.into_iter().zip(idle.into_iter().zip(used)).map(grown).collect()
+    keyed.into_iter().map(grown).collect()
 }
 
 /// What calls leave behind.
-fn kept_by_calls(crew: &mut Crew, case: &Case, side: &Side, calls: u64) -> u64 {
-    // What the thread and the harness keep is there by then.
-    sample(crew, case, &case.sides[0], 1, 1);
-    alloc::count(|| sample(crew, case, side, 1, calls)).1.kept()
+fn kept_by_calls(crew: &mut Crew, case: &Case, calls: u64) -> u64 {
+    alloc::count(|| crew.sample(&case.sides[0].work, 1, calls)).1.kept()
 }
 
 fn windows(crew: &mut Crew, size: u32, effort: Effort) -> Vec<Grown> {
@@ -91,16 +95,12 @@ fn windows(crew: &mut Crew, size: u32, effort: Effort) -> Vec<Grown> {
         alloc::count(|| window::over_calls(calls)),
         alloc::count(|| window::call_ring(calls)),
     ];
-    let idle = made.each_ref().map(|(_, taken)| taken.kept());
-    let of_all = of_size("scale_window", calls, made.into_iter().map(|(side, _)| side).collect());
-    let used: Vec<_> = of_all.sides.iter().map(|side| kept_by_calls(crew, &of_all, side, 1_000)).collect();
-    let rows = case(crew, &of_all, 1, effort);
-    let grown = |(row, (idle, used)): (Row, (u64, u64))| Grown {
-        what: WINDOW,
-        size: calls,
-        row,
-        idle: Some(idle as f64),
-        used: (idle + used) as f64,
+    let grown = |(side, taken): (Side, Taken)| {
+        let of_size = of_size("scale_window", calls, side);
+        let used = kept_by_calls(crew, &of_size, 1_000);
+        let row = case(crew, &of_size, 1, effort).remove(0);
+        let idle = taken.kept();
+        Grown { what: WINDOW, size: calls, row, idle: Some(idle as f64), used: (idle + used) as f64 }
     };
-    rows.into_iter().zip(idle.into_iter().zip(used)).map(grown).collect()
+    made.into_iter().map(grown).collect()
 }

@@ -39,8 +39,8 @@ pub fn names(count: usize) -> Names {
     (0..count).map(|n| format!("tenant-{n:07}")).collect::<Vec<_>>().leak()
 }
 
-/// The tenant of a request. Those of requests in turn lie far apart, and three times as many requests as there are
-/// tenants meet all of them.
+/// The tenant of a request. Those of requests in turn lie far apart, and twice as many requests as there are tenants
+/// meet nearly all of them.
 fn tenant(names: Names, request: u64) -> &'static String {
     let part = request.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     &names[((u128::from(part) * names.len() as u128) >> 64) as usize]
