@@ -46,6 +46,13 @@ pub trait Classify<T, E> {
         let _ = result;
         None
     }
+
+    /// Whether every `Ok` is a success without a question. Saves a call what keeps a panic in a classifier from it.
+    #[doc(hidden)]
+    #[inline]
+    fn takes_any_ok(&self) -> bool {
+        false
+    }
 }
 
 impl<T, E, F: Fn(Result<&T, &E>) -> Outcome> Classify<T, E> for F {
@@ -77,6 +84,11 @@ impl<T, E: CarryRejection> Classify<T, E> for OnError {
 
     fn retry_after(&self, result: Result<&T, &E>) -> Option<Duration> {
         result.err()?.rejection()?.retry_after()
+    }
+
+    #[inline]
+    fn takes_any_ok(&self) -> bool {
+        true
     }
 }
 
@@ -116,5 +128,10 @@ impl<T, E: CarryRejection> Classify<T, E> for OnOverload {
 
     fn retry_after(&self, result: Result<&T, &E>) -> Option<Duration> {
         OnError.retry_after(result)
+    }
+
+    #[inline]
+    fn takes_any_ok(&self) -> bool {
+        true
     }
 }

@@ -184,6 +184,9 @@ pub(crate) fn settle_permit<P: Policy>(policy: &P, permit: &mut Option<P::Permit
 /// What a classifier makes of a result; a panic in it is a failure.
 #[inline]
 pub(crate) fn verdict<T, E, C: Classify<T, E>>(classify: &C, result: Result<&T, &E>) -> Verdict {
+    if result.is_ok() && classify.takes_any_ok() {
+        return Verdict::Success;
+    }
     let judged = catch_unwind(AssertUnwindSafe(|| match classify.classify(result) {
         Outcome::Success => Verdict::Success,
         Outcome::Failure => Verdict::Failure { retry_after: classify.retry_after(result) },

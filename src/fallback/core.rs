@@ -53,6 +53,9 @@ impl Core {
         }
         // A classifier that panics decides nothing, and the caller gets the result.
         let mut outcome = Outcome::Ignored;
+        if S::PLAIN && result.is_ok() && classify.takes_any_ok() {
+            return None;
+        }
         guarded("classifier or a fallback", || {
             outcome = classify.classify(result);
             if let (false, Outcome::Success, Some(kept), Ok(response)) = (S::PLAIN, outcome, kept.as_ref(), result) {

@@ -78,8 +78,19 @@ impl Core {
         self.config.attempts > 1
     }
 
+    /// What a result means for the retry. A rule that panics decides nothing, and the caller gets the result.
+    #[inline(always)]
+    pub(crate) fn judge<T, E, C: Rule<T, E>>(rule: &C, result: Result<&T, &E>) -> Judgement {
+        let mut judgement = Judgement::Final;
+        if result.is_ok() && rule.takes_any_ok() {
+            return judgement;
+        }
+        guarded("classifier", || judgement = rule.judge(result));
+        judgement
+    }
+
     /// An attempt ended. `replay` makes the request for the attempt with that number.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn step<T, E, C: Rule<T, E>, Q>(
         &self,
         rule: &C,
@@ -87,22 +98,28 @@ impl Core {
         result: Result<&T, &E>,
         replay: impl FnOnce(u32) -> Option<Q>,
     ) -> Step<Q> {
-        let mut judgement = Judgement::Final;
-        let is_final = guarded("classifier", || {
-            judgement = rule.judge(result);
-            judgement == Judgement::Final
-        });
-        // One that panics decides nothing, and the caller gets the result.
-        if is_final != Some(false) {
-            if course.attempt > 1 && result.is_ok() {
-                self.meter.count(Seat::here(), Count::Recovered);
-            }
-            return Step::Final;
-        }
+        self.follow(Self::judge(rule, result), course, (rule, result), replay)
+    }
+
+    /// What follows from a result that was judged.
+    #[inline(always)]
+    pub(crate) fn follow<T, E, C: Rule<T, E>, Q>(
+        &self,
+        judgement: Judgement,
+        course: &mut Course,
+        (rule, result): (&C, Result<&T, &E>),
+        replay: impl FnOnce(u32) -> Option<Q>,
+    ) -> Step<Q> {
         let asked = match judgement {
             Judgement::Failed { retry_after } => retry_after,
             Judgement::Rejected { reason, retry_after } if self.config.retries(reason) => retry_after,
-            Judgement::Rejected { .. } | Judgement::Final => return Step::Final,
+            Judgement::Rejected { .. } => return Step::Final,
+            Judgement::Final => {
+                if course.attempt > 1 && result.is_ok() {
+                    self.meter.count(Seat::here(), Count::Recovered);
+                }
+                return Step::Final;
+            }
         };
         self.after_failure(course, asked, replay, |tell| match result.err().and_then(|error| rule.describe(error)) {
             Some(error) => tell(format_args!("{error}")),

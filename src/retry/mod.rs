@@ -129,6 +129,6 @@ pub use crate::{
     replay::{Cloned, Replay},
 };
 
-pub(crate) use core::{Next, Step};
+pub(crate) use core::{Core, Next, Step};
 pub(crate) use plan::Course;
 pub(crate) use raw::Raw;

@@ -41,6 +41,12 @@ impl Course {
         Self { attempt: 1, waited: Duration::ZERO, deadline }
     }
 
+    /// Whether no attempt but the first has begun.
+    #[inline]
+    pub(crate) const fn is_at_first(&self) -> bool {
+        self.attempt == 1
+    }
+
     /// Whether a wait that begins now leaves time for an attempt.
     pub(super) fn has_time_for(&self, wait: Duration, now: impl FnOnce() -> Tick) -> bool {
         self.deadline == Tick::NEVER || now() + wait < self.deadline

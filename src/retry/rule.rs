@@ -44,6 +44,13 @@ pub trait Rule<T, E> {
         let _ = how;
         error
     }
+
+    /// Whether every `Ok` is final without a question, as in [`Classify`].
+    #[doc(hidden)]
+    #[inline]
+    fn takes_any_ok(&self) -> bool {
+        false
+    }
 }
 
 /// The rule that a [`Classify`]r makes, [`OnError`](crate::OnError) and closures through
@@ -69,6 +76,11 @@ impl<T, E: CarryRejection + fmt::Display, C: Classify<T, E>> Rule<T, E> for Clas
     fn describe<'a>(&self, error: &'a E) -> Option<&'a dyn fmt::Display> {
         Some(error)
     }
+
+    #[inline]
+    fn takes_any_ok(&self) -> bool {
+        self.0.takes_any_ok()
+    }
 }
 
 /// So that one value can decide for a retry and for a breaker.
@@ -80,6 +92,11 @@ impl<T, E, C: Classify<T, E>> Classify<T, E> for Classified<C> {
 
     fn retry_after(&self, result: Result<&T, &E>) -> Option<Duration> {
         self.0.retry_after(result)
+    }
+
+    #[inline]
+    fn takes_any_ok(&self) -> bool {
+        self.0.takes_any_ok()
     }
 }
 
@@ -94,6 +111,11 @@ impl<T, E: fmt::Display> Rule<T, E> for AnyError {
 
     fn describe<'a>(&self, error: &'a E) -> Option<&'a dyn fmt::Display> {
         Some(error)
+    }
+
+    #[inline]
+    fn takes_any_ok(&self) -> bool {
+        true
     }
 }
 
@@ -196,6 +218,11 @@ impl<T, E, C: Rule<T, E>, F: Fn(E, Exhausted) -> E> Rule<T, E> for OnExhausted<C
 
     fn exhausted(&self, error: E, how: Exhausted) -> E {
         (self.hook)(error, how)
+    }
+
+    #[inline]
+    fn takes_any_ok(&self) -> bool {
+        self.rule.takes_any_ok()
     }
 }
 

@@ -20,13 +20,13 @@ use crate::{
     fallback::{Strategy, falling::Falling},
     guarded::guarded,
     outcome::{Classify, Outcome},
-    retry::{Replay, Rule},
+    retry::{Judgement, Replay, Rule},
     stack::{
         alarm::{Alarm, Beat},
         attempt::{Attempt, Due},
         policies::{Inner, Outer, Parts, Policies, Shared},
         round::Round,
-        tries::Tries,
+        tries::{Judged, Tries},
     },
     time::{Moment, Tick},
 };
@@ -126,18 +126,17 @@ where
     /// A call that nothing keeps from its first attempt is written down where it is to lie, in one piece: to build it
     /// in parts and to copy them together takes longer than all that the policies do.
     #[inline(always)]
-    pub(super) fn begin(shared: H, mut due: Due<'_, S, Req>) -> Self {
+    pub(super) fn begin(shared: H, Due { gate, service, mut request }: Due<'_, S, Req>) -> Self {
         let (policies, now) = (shared.policies(), &mut Moment::new());
-        let kept = policies.fallback.core.keep(shared.strategy(), &mut due.request);
-        let deadline = guarded("replay hook", || shared.replay().deadline(&due.request)).flatten().map(Deadline::at);
+        let kept = policies.fallback.core.keep(shared.strategy(), &mut request);
+        let deadline = guarded("replay hook", || shared.replay().deadline(&request)).flatten().map(Deadline::at);
         let (alarm, until) = (Alarm::default(), Tick::NEVER);
         if !policies.lets_all_in() || policies.is_too_late(deadline, now) {
             let mut outer = None;
-            let state = Self::ask_outer(&shared, due, (deadline, now), &mut outer);
+            let state = Self::ask_outer(&shared, Due { gate, service, request }, (deadline, now), &mut outer);
             return Self { state, kept, outer, alarm, until, deadline, over: false, shared };
         }
-        let (spare, course, hedged) = Tries::prepare(&shared, &mut due, deadline);
-        let Due { gate, service, request } = due;
+        let (spare, course, hedged) = Tries::prepare(&shared, (&*service, &mut request), deadline);
         if let Some(permit) = gate.at_once(&policies.inner, now) {
             let (future, permit) = guard_begin(&policies.inner, permit, || service.call(request));
             let attempt = Attempt::Called { future, permit: Some(permit), until };
@@ -224,61 +223,131 @@ where
     type Output = Result<S::Response, S::Error>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let (shared, policies) = (&*this.shared, this.shared.policies());
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut beat = Beat::default();
-        loop {
-            let result = match this.state.as_mut().project() {
+        // The way of most calls: the one attempt has its answer, and that is the answer of the call. It is looked at
+        // where it lies and handed on whole.
+        let this = self.as_mut().project();
+        let (StateProjection::Tries { tries }, None) = (this.state.project(), this.outer) else {
+            return self.poll_on(None, beat, cx);
+        };
+        if !tries.are_one() {
+            return self.poll_on(None, beat, cx);
+        }
+        let mut judgement = Judgement::Final;
+        let polled = tries.poll_one(&*this.shared, &mut judgement, (&mut beat, &mut *cx));
+        match &polled {
+            Poll::Ready(result) if judgement == Judgement::Final => {
+                match step(&*this.shared, this.kept, result.as_ref()) {
+                    None => {
+                        *this.over = true;
+                        polled
+                    }
+                    Some(fallback) => self.fall(fallback, polled, cx),
+                }
+            }
+            _ => self.poll_on(Some((polled, judgement)), beat, cx),
+        }
+    }
+}
+
+impl<H, S, Req> Call<H, S, Req>
+where
+    H: Shared,
+    S: Service<Req> + Clone,
+    S::Error: CarryRejection + fmt::Display,
+    H::Rule: Classify<S::Response, S::Error> + Rule<S::Response, S::Error>,
+    H::Replay: Replay<Req>,
+    H::Strategy: Strategy<Req, S::Response, S::Error>,
+{
+    /// Polls a call wherever it stands. `one` is what was seen of its one attempt in this very poll.
+    #[inline(never)]
+    fn poll_on(
+        mut self: Pin<&mut Self>,
+        mut one: Option<Judged<S, Req>>,
+        mut beat: Beat,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>> {
+        let mut this = self.as_mut().project();
+        let (shared, policies) = (&*this.shared, this.shared.policies());
+        let result = loop {
+            match this.state.as_mut().project() {
                 StateProjection::Tries { mut tries } => {
                     let polled = guard_permit(&policies.outer, this.outer, || {
-                        tries.as_mut().poll((shared, *this.deadline), &mut beat, cx)
+                        tries.as_mut().poll((shared, *this.deadline), one.take(), (&mut beat, &mut *cx))
                     });
                     match polled {
-                        Poll::Ready(result) => result,
+                        Poll::Ready(result) => break result,
                         // Looked at after the service: an answer that comes with the end of the time wins.
                         Poll::Pending if beat.has_come(*this.until) => {
                             tries.cancel(policies);
                             this.state.set(State::Over);
                             let limit = policies.timeout.as_ref().expect("only a limit ends a call");
-                            Err(S::Error::from_rejection(limit.core().cut_off()))
+                            break Err(S::Error::from_rejection(limit.core().cut_off()));
                         }
                         Poll::Pending => {
                             if *this.until == Tick::NEVER {
                                 *this.until = end(policies, *this.deadline, &mut beat.now);
                             }
                             beat = ready!(this.alarm.poll(tries.until().min(*this.until), cx));
-                            continue;
                         }
                     }
                 }
                 StateProjection::Refused { rejection } => {
                     let rejection = rejection.take().expect("polled again after it answered with a rejection");
-                    Err(S::Error::from_rejection(rejection))
+                    break Err(S::Error::from_rejection(rejection));
                 }
                 StateProjection::Queued { service, gate, request, wait } => {
                     let held = (&mut *wait, &mut *this.outer, *this.deadline);
                     let next = ready!(let_in(shared, (service, gate, request), held, cx));
                     this.state.set(next);
-                    continue;
                 }
                 StateProjection::Falling { falling } => {
                     return falling.poll(&policies.fallback.core, shared.strategy(), cx);
                 }
                 StateProjection::Over => panic!("polled again after it was cut off"),
-            };
-            settle_permit(&policies.outer, this.outer, || verdict(shared.rule(), result.as_ref()));
-            let covered = Covered(shared.rule());
-            let fallback = policies.fallback.core.step(shared.strategy(), &covered, this.kept, result.as_ref());
-            let Some(fallback) = fallback else {
+            }
+        };
+        settle_permit(&policies.outer, this.outer, || verdict(shared.rule(), result.as_ref()));
+        match step(shared, this.kept, result.as_ref()) {
+            None => {
                 *this.over = true;
-                return Poll::Ready(result);
-            };
-            let kept = this.kept.take().expect("a fallback begins with what was kept for it");
-            // The call ends here: its service may hold what the fallback needs.
-            this.state.set(State::Falling { falling: Falling::new(fallback, kept, result) });
+                Poll::Ready(result)
+            }
+            Some(fallback) => self.fall(fallback, Poll::Ready(result), cx),
         }
     }
+
+    /// The call ends here, since its service may hold what the fallback needs; that answers in its place.
+    #[cold]
+    fn fall(
+        mut self: Pin<&mut Self>,
+        fallback: <H::Strategy as Strategy<Req, S::Response, S::Error>>::Future,
+        failed: Poll<Result<S::Response, S::Error>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>> {
+        let result = ready!(failed);
+        let mut this = self.as_mut().project();
+        let kept = this.kept.take().expect("a fallback begins with what was kept for it");
+        this.state.set(State::Falling { falling: Falling::new(fallback, kept, result) });
+        self.poll_on(None, Beat::default(), cx)
+    }
+}
+
+/// What answers in place of a call with this result, if anything does.
+#[inline(always)]
+fn step<H, Req, T, E>(
+    shared: &H,
+    kept: &mut Option<<H::Strategy as Strategy<Req, T, E>>::Kept>,
+    result: Result<&T, &E>,
+) -> Option<<H::Strategy as Strategy<Req, T, E>>::Future>
+where
+    H: Shared,
+    H::Rule: Classify<T, E>,
+    H::Strategy: Strategy<Req, T, E>,
+    E: CarryRejection + fmt::Display,
+{
+    shared.policies().fallback.core.step(shared.strategy(), &Covered(shared.rule()), kept, result)
 }
 
 /// A call that waits for its turn begins its first attempt when it is there.
@@ -330,6 +399,11 @@ impl<T, E: CarryRejection, C: Classify<T, E>> Classify<T, E> for Covered<'_, C> 
             Some(_) => Outcome::Failure,
             None => self.0.classify(result),
         }
+    }
+
+    #[inline]
+    fn takes_any_ok(&self) -> bool {
+        self.0.takes_any_ok()
     }
 }
 

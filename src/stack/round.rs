@@ -68,7 +68,7 @@ struct Race<S: Service<Req>, Req> {
     failed: Option<S::Error>,
 }
 
-type Answer<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
+pub(super) type Answer<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
 
 impl<S: Service<Req>, Req> Round<S, Req> {
     #[inline(always)]
@@ -85,7 +85,6 @@ impl<S: Service<Req>, Req> Round<S, Req> {
         Self { first, hedged, race: None }
     }
 
-    #[inline(always)]
     pub(super) fn poll<H, K>(
         self: Pin<&mut Self>,
         (shared, spare, deadline): (&H, Option<&Spare<S, K>>, Option<Deadline>),
@@ -106,6 +105,27 @@ impl<S: Service<Req>, Req> Round<S, Req> {
             }
             _ => self.project().first.poll(policies, shared.rule(), (beat, cx)),
         }
+    }
+
+    /// Polls the attempt of a round that sends no copies.
+    #[inline(always)]
+    pub(super) fn poll_alone<C>(
+        self: Pin<&mut Self>,
+        policies: &Policies,
+        rule: &C,
+        (beat, cx): (&mut Beat, &mut Context<'_>),
+    ) -> Poll<Answer<S, Req>>
+    where
+        S::Error: CarryRejection,
+        C: Classify<S::Response, S::Error>,
+    {
+        self.project().first.poll(policies, rule, (beat, cx))
+    }
+
+    /// Whether there are no copies, and will be none.
+    #[inline]
+    pub(super) const fn is_alone(&self) -> bool {
+        !self.hedged
     }
 
     fn poll_hedged<H, K>(

@@ -14,12 +14,12 @@ use crate::{
     error::CarryRejection,
     guarded::guarded,
     outcome::Classify,
-    retry::{Course, Next, Replay, Rule, Step},
+    retry::{Core, Course, Judgement, Next, Replay, Rule, Step},
     stack::{
         alarm::Beat,
         attempt::Due,
         policies::{Inner, Policies, Shared},
-        round::{Round, Spare},
+        round::{Answer, Round, Spare},
     },
     time::{Moment, Tick},
 };
@@ -36,6 +36,9 @@ pin_project! {
         course: Course,
     }
 }
+
+/// An attempt as it was polled, and what its result means for the retry.
+pub(super) type Judged<S, Req> = (Poll<Answer<S, Req>>, Judgement);
 
 /// A failed call that will be made again, once it is time and the service is ready.
 struct Waiting<Req> {
@@ -55,7 +58,7 @@ where
         mut due: Due<'_, S, Req>,
         (deadline, now): (Option<Deadline>, &mut Moment),
     ) -> Self {
-        let (spare, course, hedged) = Self::prepare(shared, &mut due, deadline);
+        let (spare, course, hedged) = Self::prepare(shared, (&*due.service, &mut due.request), deadline);
         Self::of(Round::start(shared.policies(), due, hedged, now), spare, course)
     }
 
@@ -64,7 +67,7 @@ where
     #[inline(always)]
     pub(super) fn prepare<H: Shared<Replay: Replay<Req, Kept = K>>>(
         shared: &H,
-        due: &mut Due<'_, S, Req>,
+        (service, request): (&S, &mut Req),
         deadline: Option<Deadline>,
     ) -> (Option<Spare<S, K>>, Course, bool) {
         let policies = shared.policies();
@@ -75,7 +78,7 @@ where
             until = core.begin(until);
             again |= core.tries_again();
         }
-        let spare = if again { keep(shared.replay(), &mut due.request, &*due.service) } else { None };
+        let spare = if again { keep(shared.replay(), request, service) } else { None };
         let hedged = policies.hedge.as_ref().is_some_and(|hedge| hedge.core.begin(spare.is_some()));
         (spare, Course::new(until), hedged)
     }
@@ -98,13 +101,39 @@ where
     S: Service<Req> + Clone,
     S::Error: CarryRejection,
 {
+    /// Whether there is one attempt so far, and no copy of it: so it is with nearly every call, when it is polled.
+    #[inline]
+    pub(super) const fn are_one(&self) -> bool {
+        self.waiting.is_none() && self.round.is_alone() && self.course.is_at_first()
+    }
+
+    /// Polls that one attempt, and says what its result means for the retry.
     #[inline(always)]
+    pub(super) fn poll_one<H>(
+        self: Pin<&mut Self>,
+        shared: &H,
+        judgement: &mut Judgement,
+        (beat, cx): (&mut Beat, &mut Context<'_>),
+    ) -> Poll<Answer<S, Req>>
+    where
+        H: Shared,
+        H::Rule: Classify<S::Response, S::Error> + Rule<S::Response, S::Error>,
+    {
+        let policies = shared.policies();
+        let polled = self.project().round.poll_alone(policies, shared.rule(), (beat, cx));
+        if let (Poll::Ready(result), Some(_)) = (&polled, &policies.retry) {
+            *judgement = Core::judge(shared.rule(), result.as_ref());
+        }
+        polled
+    }
+
+    /// Polls whatever there is. `one` is what [`poll_one`](Self::poll_one) has seen in this very poll, if it was asked.
     pub(super) fn poll<H>(
         self: Pin<&mut Self>,
         (shared, deadline): (&H, Option<Deadline>),
-        beat: &mut Beat,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<S::Response, S::Error>>
+        mut one: Option<Judged<S, Req>>,
+        (beat, cx): (&mut Beat, &mut Context<'_>),
+    ) -> Poll<Answer<S, Req>>
     where
         H: Shared,
         H::Rule: Classify<S::Response, S::Error> + Rule<S::Response, S::Error>,
@@ -114,11 +143,19 @@ where
         let mut this = self.project();
         loop {
             if this.waiting.is_none() {
-                let polled = this.round.as_mut().poll((shared, this.spare.as_ref(), deadline), beat, cx);
+                let (polled, judgement) = one.take().unwrap_or_else(|| {
+                    let polled = this.round.as_mut().poll((shared, this.spare.as_ref(), deadline), beat, cx);
+                    let judgement = match (&polled, &policies.retry) {
+                        (Poll::Ready(result), Some(_)) => Core::judge(shared.rule(), result.as_ref()),
+                        _ => Judgement::Final,
+                    };
+                    (polled, judgement)
+                });
                 let (Poll::Ready(result), Some(retry)) = (&polled, &policies.retry) else { return polled };
+                let judged = (shared.rule(), result.as_ref());
                 let spare = this.spare.as_ref();
                 let replay = |attempt| shared.replay().again(&spare?.kept, attempt);
-                match retry.core().step(shared.rule(), this.course, result.as_ref(), replay) {
+                match retry.core().follow(judgement, this.course, judged, replay) {
                     Step::Final => return polled,
                     Step::GiveUp(how) => return polled.map_err(|error| shared.rule().exhausted(error, how)),
                     Step::Again(next) => {
