@@ -13,7 +13,7 @@ cargo run --release --manifest-path benches/peers/Cargo.toml -- [OPTIONS]
   --csv            lines of case,impl,threads,median_ns,p10,p90,allocs instead of a Markdown table
   --case NAME      only cases whose names begin so; may be given several times
   --threads LIST   threads that share a policy, such as 1,2,4 (1,2)
-  --rounds N       rounds in which all sides of a case take turns (31; quick: 7)
+  --rounds N       rounds in which all sides of a case take turns (31; quick: 11)
   --scale          also 1 to 1 000 000 keyed policies (quick: 10 000), and windows of 10 to 10 000
   --plots DIR      also writes plots (SVG) there; measures what they show: --scale, and 4 threads
   --readme FILE    also writes the tables into FILE, between its two marks; measures --scale
@@ -53,8 +53,7 @@ impl Options {
     }
 
     pub fn effort(&self) -> Effort {
-        let (sample, rounds) =
-            if self.quick { (Duration::from_micros(600), 7) } else { (Duration::from_millis(3), 31) };
+        let (sample, rounds) = if self.quick { (Duration::from_millis(1), 11) } else { (Duration::from_millis(3), 31) };
         Effort { sample, rounds: self.rounds.unwrap_or(rounds) }
     }
 

@@ -101,8 +101,8 @@ struct Worker {
 }
 
 impl Worker {
-    /// On a core of its own, as long as there are enough: or the scheduler would let two threads run one after the other,
-    /// and what they share would seem to cost nothing.
+    /// On a core of its own, as long as there are enough: or the scheduler would let two threads run one after the
+    /// other, and what they share would seem to cost nothing.
     fn run(self, jobs: mpsc::Receiver<Job>, timers: &Handle) {
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         if let Some(core) = cores.get(self.index % cores.len().max(1)) {

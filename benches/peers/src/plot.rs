@@ -117,29 +117,31 @@ impl Plot<'_> {
     }
 }
 
-/// Ours in blues and thick, the peers in other colours.
+/// Ours in blues and thick; each peer has its colour in all plots, and its variants are thin.
 fn style(name: &str, at: usize) -> ShapeStyle {
-    const OURS: [RGBColor; 6] = [
-        RGBColor(8, 69, 148),
+    const VARIANTS: [RGBColor; 5] = [
         RGBColor(66, 146, 198),
-        RGBColor(120, 170, 215),
-        RGBColor(50, 110, 160),
-        RGBColor(90, 130, 220),
-        RGBColor(0, 150, 180),
+        RGBColor(120, 190, 235),
+        RGBColor(0, 150, 160),
+        RGBColor(120, 130, 230),
+        RGBColor(0, 190, 200),
     ];
-    const PEERS: [RGBColor; 7] = [
-        RGBColor(200, 40, 40),
-        RGBColor(230, 130, 0),
-        RGBColor(30, 140, 60),
-        RGBColor(130, 60, 160),
-        RGBColor(150, 90, 40),
-        RGBColor(210, 70, 150),
-        RGBColor(100, 120, 20),
-    ];
-    let (color, width) = match name {
-        "bare" => (RGBColor(130, 130, 130), 1),
-        _ if name.starts_with("mainstay") => (OURS[at % OURS.len()], 3),
-        _ => (PEERS[at % PEERS.len()], 2),
+    let peer = name.trim_end_matches("-mutex").trim_end_matches("-hashmap").trim_end_matches("-count");
+    let color = match peer {
+        "bare" => RGBColor(130, 130, 130),
+        "mainstay" if name == peer => RGBColor(8, 48, 140),
+        _ if name.starts_with("mainstay") => VARIANTS[at % VARIANTS.len()],
+        "tower-resilience" => RGBColor(200, 40, 40),
+        "failsafe" => RGBColor(230, 130, 0),
+        "recloser" => RGBColor(30, 140, 60),
+        "governor" => RGBColor(150, 90, 40),
+        "mutex-ring" => RGBColor(210, 70, 150),
+        _ => RGBColor(130, 60, 160),
+    };
+    let width = match name {
+        _ if name.starts_with("mainstay") => 3,
+        _ if name == peer && name != "bare" => 2,
+        _ => 1,
     };
     ShapeStyle { color: color.to_rgba(), filled: false, stroke_width: width }
 }

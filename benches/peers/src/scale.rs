@@ -40,8 +40,8 @@ pub fn all(crew: &mut Crew, most: usize, effort: Effort, mut tell: impl FnMut(&[
     warm_up(crew);
     for size in POLICIES.into_iter().filter(|size| *size <= most) {
         let names = names(size);
-        add(policies(crew, BREAKERS, "scale_keyed", breakers(names), size, effort));
-        add(policies(crew, RATE_LIMITS, "scale_keyed_rate_limit", rate_limits(names), size, effort));
+        add(policies(crew, (BREAKERS, "scale_keyed"), breakers(names), size, effort));
+        add(policies(crew, (RATE_LIMITS, "scale_keyed_rate_limit"), rate_limits(names), size, effort));
     }
     for size in WINDOWS {
         add(windows(crew, size, effort));
@@ -65,8 +65,7 @@ fn of_size(name: &str, size: usize, side: Side) -> Case {
 /// of them at once would be too much.
 fn policies(
     crew: &mut Crew,
-    what: &'static str,
-    name: &str,
+    (what, name): (&'static str, &str),
     keyed: Vec<Keyed>,
     size: usize,
     effort: Effort,

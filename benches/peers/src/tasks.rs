@@ -15,30 +15,36 @@ pub struct Done {
     /// Of the slowest.
     pub took: Duration,
     pub answered: u64,
-    /// When the last began, and the first ended.
-    pub all_from: Instant,
-    pub all_until: Instant,
+    /// When the first began, and the last.
+    from: (Instant, Instant),
+    /// When the first ended, and the last.
+    until: (Instant, Instant),
 }
 
 impl Done {
     /// Of a thread that began then, and ends now.
     pub fn now(begin: Instant, answered: u64) -> Self {
         let end = Instant::now();
-        Self { took: end - begin, answered, all_from: begin, all_until: end }
+        Self { took: end - begin, answered, from: (begin, begin), until: (end, end) }
     }
 
     pub fn and(self, other: Self) -> Self {
         Self {
             took: self.took.max(other.took),
             answered: self.answered + other.answered,
-            all_from: self.all_from.max(other.all_from),
-            all_until: self.all_until.min(other.all_until),
+            from: (self.from.0.min(other.from.0), self.from.1.max(other.from.1)),
+            until: (self.until.0.min(other.until.0), self.until.1.max(other.until.1)),
         }
     }
 
     /// For which share of the time all ran at once. It is small when one core was given to one after the other.
     pub fn at_once(self) -> f64 {
-        self.all_until.saturating_duration_since(self.all_from).as_secs_f64() / self.took.as_secs_f64()
+        self.until.0.saturating_duration_since(self.from.1).as_secs_f64() / self.took.as_secs_f64()
+    }
+
+    /// From the first beginning to the last end. It is longer than the slowest takes when threads wait for a core.
+    pub fn whole(self) -> Duration {
+        self.until.1 - self.from.0
     }
 }
 

@@ -46,14 +46,14 @@ impl Fails for Down {
     }
 }
 
-/// What mainstay's layers need: an error that can carry a rejection.
+/// Mainstay's own error, which can carry a rejection.
 impl Fails for Error<Down> {
     fn down() -> Self {
         Error::Inner(Down)
     }
 }
 
-/// What tower's balancer and its buffer make of all errors.
+/// Tower's usual error: it can carry a rejection too. No allocation, for an error without size.
 impl Fails for BoxError {
     fn down() -> Self {
         Box::new(Down)

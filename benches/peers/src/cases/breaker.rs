@@ -1,7 +1,7 @@
 //! A call through a circuit breaker that is closed, that counts a failure, and that is open.
 
 use failsafe::futures::CircuitBreaker as _;
-use mainstay::breaker::{CircuitBreakerLayer, Permit};
+use mainstay::breaker::{CircuitBreakerLayer, Handle, Permit};
 use tower::Layer;
 
 use super::bare;
@@ -21,7 +21,11 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn ours(name: &'static str, config: mainstay::breaker::Config, manner: Manner) -> Side {
-    service(name, ours::behind(CircuitBreakerLayer::new(ours::breaker(config)), manner))
+    service(name, ours::behind(layer(ours::breaker(config)), manner))
+}
+
+fn layer(handle: Handle) -> CircuitBreakerLayer {
+    CircuitBreakerLayer::new(handle)
 }
 
 fn failsafe(breaker: fs::Breaker, manner: Manner) -> Side {
@@ -39,6 +43,7 @@ fn closed(manner: Manner) -> Vec<Side> {
         ours("mainstay", ours::circuit(), manner),
         ours("mainstay-no-latency", ours::circuit().measure_latency(false), manner),
         ours("mainstay-count-window", by_count, manner),
+        service("mainstay-error", ours::behind_own(layer(ours::breaker(ours::circuit())), manner)),
         service("tower-resilience", resilience::closed().layer(Upstream::<Down>::new(manner))),
         failsafe(fs::breaker(MINIMUM_CALLS as u32), manner),
         recloser(rc::breaker(), manner),
@@ -68,7 +73,8 @@ fn open() -> Vec<Side> {
     let manner = Manner::AtOnce;
     vec![
         bare(Manner::Fails),
-        service("mainstay", ours::behind(CircuitBreakerLayer::new(ours::broken()), manner)),
+        service("mainstay", ours::behind_own(layer(ours::broken()), manner)),
+        service("mainstay-boxed", ours::behind(layer(ours::broken()), manner)),
         operation("mainstay-permit", ours::broken(), |it, _| it.acquire().is_ok()),
         service("tower-resilience", resilience::broken()),
         future("failsafe", fs::broken(), move |breaker, n| breaker.call(Answered::<Down>::new(manner, n))),

@@ -43,6 +43,7 @@ fn bulkhead_services(manner: Manner) -> Vec<Side> {
     vec![
         bare(manner),
         service("mainstay-service", ours::behind(BulkheadLayer::new(ours::bulkhead(PLACES)), manner)),
+        service("mainstay-error", ours::behind_own(BulkheadLayer::new(ours::bulkhead(PLACES)), manner)),
         service("tower", towers::concurrency().layer(peer(manner))),
         service("tower-resilience", resilience::bulkhead(PLACES as usize).layer(peer(manner))),
     ]
@@ -72,7 +73,8 @@ fn bulkhead_full() -> Vec<Side> {
     let mut sides = vec![
         bare(Manner::Fails),
         operation("mainstay", full.clone(), |it, _| it.try_acquire().is_ok()),
-        service("mainstay-service", ours::behind(BulkheadLayer::new(full), Manner::AtOnce)),
+        service("mainstay-service", ours::behind_own(BulkheadLayer::new(full.clone()), Manner::AtOnce)),
+        service("mainstay-boxed", ours::behind(BulkheadLayer::new(full), Manner::AtOnce)),
         service("tower", shed.service(peer(Manner::AtOnce))),
         service("tower-resilience", full_bulkhead()),
     ];
@@ -126,7 +128,8 @@ fn rate_limit_full() -> Vec<Side> {
         bare(Manner::Fails),
         operation("mainstay", used_up(), |it, _| it.try_acquire().is_ok()),
         operation("governor", governor, |it, _| it.check().is_ok()),
-        service("mainstay-service", ours::behind(RateLimitLayer::new(used_up()), Manner::AtOnce)),
+        service("mainstay-service", ours::behind_own(RateLimitLayer::new(used_up()), Manner::AtOnce)),
+        service("mainstay-boxed", ours::behind(RateLimitLayer::new(used_up()), Manner::AtOnce)),
         service("tower-resilience", theirs),
     ]
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use mainstay::{
-    Error,
+    BoxError,
     fallback::{self, Fallback, FallbackLayer},
     hedge::{self, HedgeLayer},
     retry::{Config, RetryLayer},
@@ -40,7 +40,8 @@ fn retry(manner: Manner) -> Vec<Side> {
         bare(manner),
         ours("mainstay", Config::new()),
         ours("mainstay-no-budget", Config::new().no_budget()),
-        operation("mainstay-run", run, move |it, n| finish(it.run(|| Answered::<Error<Down>>::new(manner, n)))),
+        service("mainstay-error", ours::behind_own(RetryLayer::new(ours::retry(Config::new())), manner)),
+        operation("mainstay-run", run, move |it, n| finish(it.run(|| Answered::<BoxError>::new(manner, n)))),
         service("tower-resilience", resilience::retry().layer(Upstream::<Down>::new(manner))),
         service("tower", towers::retry().layer(Upstream::<Down>::new(manner))),
         backon(manner),
@@ -56,6 +57,7 @@ fn timeout(manner: Manner) -> Vec<Side> {
     vec![
         bare(manner),
         service("mainstay", ours::behind(TimeoutLayer::new(LIMIT), manner)),
+        service("mainstay-error", ours::behind_own(TimeoutLayer::new(LIMIT), manner)),
         service("tower-resilience", resilience::timeout().layer(Upstream::<Down>::new(manner))),
         service("tower", towers::timeout().layer(Upstream::<Down>::new(manner))),
         future("tokio", (), move |(), n| tokio::time::timeout(LIMIT, Answered::<Down>::new(manner, n))),

@@ -2,7 +2,7 @@
 //!
 //! Tower's own has no fallback and no breaker.
 
-use mainstay::{Error, Stack, fallback::Fallback};
+use mainstay::{BoxError, Stack, fallback::Fallback};
 
 use super::bare;
 use crate::{
@@ -26,10 +26,11 @@ fn stack(manner: Manner) -> Vec<Side> {
         bare(manner),
         service("mainstay", build(ours::circuit()).service(ours::served(manner))),
         service("mainstay-no-latency", unmeasured.service(ours::served(manner))),
+        service("mainstay-error", build(ours::circuit()).service(ours::OwnServed::new(manner))),
         service("mainstay-standard", Stack::standard("upstream").service(ours::served(manner))),
         service("mainstay-layers", ours::layers(manner)),
         operation("mainstay-run", build(ours::circuit()), move |stack, n| {
-            finish(stack.run_carrying(|| Answered::<Error<Down>>::new(manner, n)))
+            finish(stack.run_carrying(|| Answered::<BoxError>::new(manner, n)))
         }),
         service("tower-resilience", resilience::stack(manner)),
         service("tower", towers::stack(manner)),

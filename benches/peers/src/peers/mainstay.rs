@@ -9,13 +9,16 @@ use mainstay::{
     stack,
     timeout::TimeoutLayer,
 };
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{BoxError, Layer, Service, ServiceBuilder};
 
 use super::{ATTEMPTS, FAILURE_RATE, LIMIT, LONG, MINIMUM_CALLS, OPEN_FOR, PLACES, PROBES, WINDOW};
 use crate::upstream::{Down, Manner, Upstream};
 
-/// The service under mainstay's layers.
-pub type Served = Upstream<Error<Down>>;
+/// The service under mainstay's layers. Its error is a box, as is usual with Tower.
+pub type Served = Upstream<BoxError>;
+
+/// The same with mainstay's own error, which holds a rejection without an allocation, and is as large as one.
+pub type OwnServed = Upstream<Error<Down>>;
 
 pub fn served(manner: Manner) -> Served {
     Upstream::new(manner)
@@ -73,4 +76,9 @@ pub fn layers(manner: Manner) -> impl Service<u64> + Clone + Send + 'static {
 /// The service behind one layer.
 pub fn behind<L: Layer<Served>>(layer: L, manner: Manner) -> L::Service {
     layer.layer(served(manner))
+}
+
+/// The same, with mainstay's own error.
+pub fn behind_own<L: Layer<OwnServed>>(layer: L, manner: Manner) -> L::Service {
+    layer.layer(Upstream::new(manner))
 }
