@@ -124,6 +124,7 @@ pub mod observe;
 mod outcome;
 mod own;
 mod priority;
+mod rare;
 pub mod rate_limit;
 pub mod registry;
 mod replay;

@@ -15,7 +15,7 @@ const FLOORS: [(&str, &[&str]); 8] = [
     (
         "ground",
         &[
-            "budget", "deadline", "error", "guarded", "lanes", "name", "outcome", "own", "priority", "replay",
+            "budget", "deadline", "error", "guarded", "lanes", "name", "outcome", "own", "priority", "rare", "replay",
             "settings", "sync", "time", "waiters", "window",
         ],
     ),

@@ -83,9 +83,9 @@ impl Core {
 
     #[inline(always)]
     pub(super) fn measure(&self, seat: Seat, kind: Kind, took: Option<u64>, now: &mut Moment) {
-        self.meter.count(seat, kind);
-        if let Some(took) = took.filter(|_| self.limits.is_measured()) {
-            self.meter.latency(seat, now.tick(), took);
+        match took.filter(|_| self.limits.is_measured()) {
+            Some(took) => self.meter.measure(seat, kind, (now.tick(), took)),
+            None => self.meter.count(seat, kind),
         }
     }
 

@@ -28,6 +28,8 @@ const HALF_LIFE: Duration = Duration::from_secs(60);
 /// [`Latency`] says is mostly about the last minutes. Our own, because the crates for this either lock, share one
 /// array among all threads, or count for ever.
 #[derive(Debug)]
+// Alone on its cache lines, as a lane is.
+#[repr(align(128))]
 pub(crate) struct Histogram {
     halve_at: AtomicU64,
     counts: [AtomicU32; BUCKETS],

@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -36,17 +38,39 @@ pub(crate) enum Tally {
 /// The counters and latencies of one policy, a lane for each thread.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    lanes: Lanes<[AtomicU64; 8]>,
-    latencies: Lanes<Histogram>,
+    lanes: Lanes<Book>,
 }
 
-fn counters() -> [AtomicU64; 8] {
-    std::array::from_fn(|_| AtomicU64::new(0))
+/// What one thread has counted, and measured if anything was.
+#[derive(Debug)]
+struct Book {
+    counters: [AtomicU64; 8],
+    latencies: OnceLock<Box<Histogram>>,
+}
+
+impl Book {
+    fn new() -> Self {
+        Self { counters: std::array::from_fn(|_| AtomicU64::new(0)), latencies: OnceLock::new() }
+    }
+
+    #[inline(always)]
+    fn latencies(&self) -> &Histogram {
+        match self.latencies.get() {
+            Some(latencies) => latencies,
+            None => self.first_latency(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn first_latency(&self) -> &Histogram {
+        self.latencies.get_or_init(|| Box::new(Histogram::new()))
+    }
 }
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        Self { lanes: Lanes::new(counters), latencies: Lanes::new(Histogram::new) }
+        Self { lanes: Lanes::new(Book::new) }
     }
 
     #[inline(always)]
@@ -61,14 +85,22 @@ impl Meter {
 
     #[inline(always)]
     fn add(&self, seat: Seat, counter: usize, n: u64) {
-        let lane = self.lanes.get(seat, counters);
-        lane.writer.add(&lane.at[counter], n);
+        let lane = self.lanes.get(seat, Book::new);
+        lane.writer.add(&lane.at.counters[counter], n);
     }
 
+    /// Counts a call that took so long.
     #[inline(always)]
+    pub(crate) fn measure(&self, seat: Seat, kind: Kind, (now, nanos): (Tick, u64)) {
+        let lane = self.lanes.get(seat, Book::new);
+        lane.writer.add(&lane.at.counters[kind as usize], 1);
+        lane.at.latencies().record(lane.writer, now, nanos);
+    }
+
+    /// How long a call took that is counted elsewhere.
     pub(crate) fn latency(&self, seat: Seat, now: Tick, nanos: u64) {
-        let lane = self.latencies.get(seat, Histogram::new);
-        lane.at.record(lane.writer, now, nanos);
+        let lane = self.lanes.get(seat, Book::new);
+        lane.at.latencies().record(lane.writer, now, nanos);
     }
 
     pub(crate) fn restore(&self, totals: &Totals) {
@@ -83,7 +115,7 @@ impl Meter {
     pub(crate) fn totals(&self) -> Totals {
         let mut sums = [0_u64; 8];
         for lane in self.lanes.iter() {
-            for (sum, counter) in sums.iter_mut().zip(lane) {
+            for (sum, counter) in sums.iter_mut().zip(&lane.counters) {
                 *sum = sum.wrapping_add(counter.load(Relaxed));
             }
         }
@@ -99,10 +131,14 @@ impl Meter {
     }
 
     pub(crate) fn add_latencies(&self, sum: &mut Sum, now: Tick) {
-        self.latencies.iter().for_each(|lane| lane.add_to(sum, now));
+        self.histograms().for_each(|latencies| latencies.add_to(sum, now));
     }
 
     pub(crate) fn heap_size(&self) -> usize {
-        self.lanes.heap_size(0) + self.latencies.heap_size(0)
+        self.lanes.heap_size(0) + self.histograms().count() * size_of::<Histogram>()
+    }
+
+    fn histograms(&self) -> impl Iterator<Item = &Histogram> {
+        self.lanes.iter().filter_map(|book| Some(&**book.latencies.get()?))
     }
 }

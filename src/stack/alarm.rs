@@ -9,12 +9,15 @@ use std::{
 
 use tokio::time::{Sleep, sleep_until};
 
-use crate::time::{Moment, Tick};
+use crate::{
+    rare::Rare,
+    time::{Moment, Tick},
+};
 
 /// Made when a call first has to wait: most never need one. In a box, so that the future around it can be moved.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: Rare<Pin<Box<Sleep>>>,
     at: Tick,
 }
 
@@ -38,7 +41,7 @@ impl Alarm {
     /// Waits until a time, whatever it waited for before.
     pub(super) fn poll(&mut self, at: Tick, cx: &mut Context<'_>) -> Poll<Beat> {
         let Some(instant) = at.to_instant().filter(|_| at != Tick::NEVER) else { return Poll::Pending };
-        let sleep = match &mut self.sleep {
+        let sleep = match &mut *self.sleep {
             Some(sleep) => {
                 if self.at != at {
                     sleep.as_mut().reset(instant);

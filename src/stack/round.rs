@@ -21,6 +21,7 @@ use crate::{
         rule::{Judgement, judge},
     },
     outcome::Classify,
+    rare::Rare,
     retry::Replay,
     stack::{
         alarm::Beat,
@@ -45,7 +46,7 @@ pin_project! {
         // Whether copies may be wanted.
         hedged: bool,
         // Made when the first attempt has to wait, or has failed.
-        race: Option<Box<Race<S, Req>>>,
+        race: Rare<Box<Race<S, Req>>>,
     }
 }
 
@@ -81,8 +82,8 @@ impl<S: Service<Req>, Req> Round<S, Req> {
     }
 
     #[inline(always)]
-    pub(super) const fn of(first: Attempt<S, Req>, hedged: bool) -> Self {
-        Self { first, hedged, race: None }
+    pub(super) fn of(first: Attempt<S, Req>, hedged: bool) -> Self {
+        Self { first, hedged, race: Rare::default() }
     }
 
     pub(super) fn poll<H, K>(
@@ -164,7 +165,7 @@ impl<S: Service<Req>, Req> Round<S, Req> {
             race.end_first(this.first.as_mut(), policies);
             ended = Some((1, result));
         }
-        let Some(race) = this.race else { return Poll::Pending };
+        let Some(race) = &mut **this.race else { return Poll::Pending };
         loop {
             // The copies first: an answer that is there wins over a delay that has passed.
             while let Some((attempt, result)) =
@@ -189,7 +190,7 @@ impl<S: Service<Req>, Req> Round<S, Req> {
     /// Drops what has ended.
     pub(super) fn clear(self: Pin<&mut Self>) {
         let mut this = self.project();
-        *this.race = None;
+        **this.race = None;
         this.first.set(Attempt::Over);
     }
 

@@ -14,6 +14,7 @@ use crate::{
     error::CarryRejection,
     guarded::guarded,
     outcome::Classify,
+    rare::Rare,
     retry::{Core, Course, Judgement, Next, Replay, Rule, Step},
     stack::{
         alarm::Beat,
@@ -30,7 +31,7 @@ pin_project! {
         #[pin]
         round: Round<S, Req>,
         // Between two rounds.
-        waiting: Option<Box<Waiting<Req>>>,
+        waiting: Rare<Box<Waiting<Req>>>,
         // None when the request is sent once only.
         spare: Option<Spare<S, K>>,
         course: Course,
@@ -84,8 +85,8 @@ where
     }
 
     #[inline(always)]
-    pub(super) const fn of(round: Round<S, Req>, spare: Option<Spare<S, K>>, course: Course) -> Self {
-        Self { round, waiting: None, spare, course }
+    pub(super) fn of(round: Round<S, Req>, spare: Option<Spare<S, K>>, course: Course) -> Self {
+        Self { round, waiting: Rare::default(), spare, course }
     }
 }
 
@@ -103,7 +104,7 @@ where
 {
     /// Whether there is one attempt so far, and no copy of it: so it is with nearly every call, when it is polled.
     #[inline]
-    pub(super) const fn are_one(&self) -> bool {
+    pub(super) fn are_one(&self) -> bool {
         self.waiting.is_none() && self.round.is_alone() && self.course.is_at_first()
     }
 
@@ -160,7 +161,7 @@ where
                     Step::GiveUp(how) => return polled.map_err(|error| shared.rule().exhausted(error, how)),
                     Step::Again(next) => {
                         let until = if next.wait.is_zero() { Tick::default() } else { Tick::now() + next.wait };
-                        *this.waiting = Some(Box::new(Waiting { next: Some(next), gate: Gatekeeper::new(), until }));
+                        **this.waiting = Some(Box::new(Waiting { next: Some(next), gate: Gatekeeper::new(), until }));
                         // The failed answer and its future end before the wait: they may hold a connection.
                         this.round.as_mut().clear();
                         drop(polled);
@@ -168,7 +169,7 @@ where
                 }
             }
             let spare = this.spare.as_mut().expect("a request is only made again from a spare");
-            let Some(waiting) = this.waiting else { continue };
+            let Some(waiting) = &mut **this.waiting else { continue };
             let due = match ready!(waiting.poll(spare, policies, beat, cx)) {
                 Ok(due) => due,
                 Err(error) => return Poll::Ready(Err(error)),
@@ -176,7 +177,7 @@ where
             // Counted as a call, and paid for, in the first round.
             let hedged = policies.hedge.as_ref().is_some_and(|hedge| hedge.core.hedges());
             this.round.set(Round::start(policies, due, hedged, &mut Moment::new()));
-            *this.waiting = None;
+            **this.waiting = None;
         }
     }
 }
@@ -217,7 +218,7 @@ impl<S: Service<Req>, Req, K> Tries<S, Req, K> {
     /// When they have to be polled, if nothing wakes them before.
     #[inline]
     pub(super) fn until(&self) -> Tick {
-        match &self.waiting {
+        match &*self.waiting {
             None => self.round.until(),
             // Then it waits for the readiness of the service.
             Some(waiting) if waiting.until == Tick::default() => Tick::NEVER,

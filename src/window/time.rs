@@ -75,10 +75,21 @@ mod word {
         age(word, number) > TAG / 2
     }
 
+    /// The word of bucket `number` before anything is counted in it.
+    pub(super) fn none(number: u64) -> u64 {
+        (number & TAG) << COUNT_BITS
+    }
+
+    /// The word with `n` more, in the bucket it is of.
+    #[inline]
+    pub(super) fn more(word: u64, n: u64) -> u64 {
+        word + n.min(MOST - (word & MOST))
+    }
+
     /// The word with `n` more in bucket `number`.
     pub(super) fn add(word: u64, number: u64, n: u64) -> u64 {
         let count = if age(word, number) == 0 { word & MOST } else { 0 };
-        (number & TAG) << COUNT_BITS | count.saturating_add(n).min(MOST)
+        more(none(number) | count, n)
     }
 }
 
@@ -115,6 +126,7 @@ impl Ring {
         }
     }
 
+    #[inline]
     fn word(&self, slot: u64, kind: usize) -> &AtomicU64 {
         &self.words[(slot / 2) as usize].0[(slot % 2) as usize * 4 + kind]
     }
@@ -173,12 +185,13 @@ impl TimeWindow {
                 if !here || ring.epoch.load(Relaxed) != epoch {
                     self.move_to(ring, at, epoch);
                 }
-                let newest = newest::number(ring.newest.load(Relaxed));
+                // Of the newest bucket: made so when the ring came there.
                 let word = ring.word(ring.slot.load(Relaxed), kind as usize);
-                word.store(word::add(word.load(Relaxed), newest, calls), Relaxed);
+                word.store(word::more(word.load(Relaxed), calls), Relaxed);
                 true
             }
-            Writer::OneOfMany => self.add_shared(ring, entry),
+            // Put together anew: else it would lie in memory for every call.
+            Writer::OneOfMany => self.add_shared(ring, Entry { at, epoch, kind, calls }),
         }
     }
 
@@ -205,6 +218,9 @@ impl TimeWindow {
             ring.until.store(start.saturating_add(self.width), Relaxed);
             ring.slot.store(number % self.buckets, Relaxed);
             self.forget(ring, newest::number(before), number, |word| word.store(0, Relaxed));
+            Kind::ALL.into_iter().for_each(|kind| {
+                ring.word(number % self.buckets, kind as usize).store(word::none(number), Relaxed);
+            });
             // Release: who sees this number sees the words of older buckets gone.
             ring.newest.store(newest::of(number, epoch), Release);
         }
