@@ -87,7 +87,7 @@ fn take_seat() -> Seat {
 }
 
 /// How many lanes have one owner: a thread on every core, and the one that started them.
-fn owned_lanes() -> usize {
+pub(crate) fn owned_lanes() -> usize {
     use std::sync::OnceLock;
     static LANES: OnceLock<usize> = OnceLock::new();
     *LANES.get_or_init(|| std::thread::available_parallelism().map_or(4, usize::from).min(64) + 1)
@@ -142,6 +142,16 @@ impl<T> Lanes<T> {
             Some(lane) => Lane { at: lane.get_or_init(make), writer: Writer::Only },
             None => Lane { at: self.shared.get_or_init(make), writer: Writer::OneOfMany },
         }
+    }
+
+    /// How many lanes have one owner.
+    pub(crate) fn owned(&self) -> usize {
+        self.owned.len()
+    }
+
+    /// All lanes; those that were not in use yet are from now on.
+    pub(crate) fn every(&self, make: impl Fn() -> T) -> impl Iterator<Item = &T> {
+        self.owned.iter().chain([&self.shared]).map(move |lane| lane.get_or_init(&make))
     }
 
     /// The lanes in use.

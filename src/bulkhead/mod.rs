@@ -61,12 +61,16 @@ mod core;
 mod handle;
 mod layer;
 mod line;
+mod places;
 mod rest;
 
 pub use self::core::Wait;
 pub use config::Config;
 pub use handle::{Acquire, Handle, Permit, Snapshot};
 pub use layer::{Bulkhead, BulkheadLayer, Held, QueuedBulkhead, QueuedBulkheadLayer, Waiting};
+
+#[doc(hidden)]
+pub use places::{Join, Places, Take};
 
 pub use crate::admission::Readiness;
 
