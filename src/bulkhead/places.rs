@@ -13,7 +13,7 @@
 //! first writes the word and then goes through the lanes. Both write the lane, so one of them comes second and sees
 //! what the other did before: a sweeper that comes second finds the place, a giver that comes second finds that it is
 //! calm no more, and takes a place back from the lane to the word. Therefore every access to a lane writes it, even if
-//! it changes nothing, and a sweep goes through the lanes that no thread has used yet, too.
+//! it changes nothing.
 //!
 //! Places that are on their way between a lane and the word are in neither. The thread that moves them says so in the
 //! lane before, and a sweeper waits for it: the way is a few instructions long, without a lock.
@@ -22,7 +22,7 @@
 //! from a lane not yet read to one that was is missed, and a call turned away that had a place.
 
 use crate::{
-    lanes::{Lanes, Seat, owned_lanes},
+    lanes::{Row, Seat, owned_lanes},
     sync::{
         atomic::{
             AtomicU32, AtomicU64,
@@ -43,7 +43,8 @@ pub struct Places {
     batch: AtomicU32,
     // The word is not filled beyond this for the sake of lanes.
     quiet: AtomicU32,
-    lanes: Lanes<Idle>,
+    // None where they would never be used.
+    lanes: Row<Idle>,
 }
 
 /// The idle places of a lane in the lower half, and above it how many threads move places to or from it.
@@ -109,10 +110,6 @@ fn is_calm(word: u64) -> bool {
     word >> 32 == 0
 }
 
-fn lane() -> Idle {
-    Idle(AtomicU64::new(0))
-}
-
 impl Idle {
     /// Takes so many, if there are as many. Movers say at the same time that they have them under way.
     #[inline]
@@ -136,21 +133,26 @@ impl Idle {
 }
 
 impl Places {
-    /// For calls of the lowest priority there are `lowest` places. No lanes are made where they would never be used.
+    /// For calls of the lowest priority there are `lowest` places.
     pub(super) fn new(lowest: u32, may_lease: bool) -> Self {
-        let owned = owned_lanes();
-        let owned = if may_lease && batch(lowest / 2, owned) > 0 { owned } else { 0 };
-        Self::of(Lanes::with_owned(owned, lane), lowest, may_lease)
+        let lanes = owned_lanes() + 1;
+        let lanes = if may_lease && batch(lowest / 2, lanes) > 0 { lanes } else { 0 };
+        Self::of(lanes, lowest, may_lease)
     }
 
     /// With so many threads that have a lane of their own. Only for models, which play several threads.
     #[must_use]
     pub fn with_seats(lowest: u32, seats: usize) -> Self {
-        Self::of(Lanes::with_owned(seats, lane), lowest, true)
+        Self::of(seats + 1, lowest, true)
     }
 
-    fn of(lanes: Lanes<Idle>, lowest: u32, may_lease: bool) -> Self {
-        let places = Self { word: AtomicU64::new(SWEPT), batch: AtomicU32::new(0), quiet: AtomicU32::new(0), lanes };
+    fn of(lanes: usize, lowest: u32, may_lease: bool) -> Self {
+        let places = Self {
+            word: AtomicU64::new(SWEPT),
+            batch: AtomicU32::new(0),
+            quiet: AtomicU32::new(0),
+            lanes: Row::new(lanes, || Idle(AtomicU64::new(0))),
+        };
         places.set(lowest, may_lease);
         let start = places.calmed(SWEPT);
         places.word.store(start, Relaxed);
@@ -159,9 +161,8 @@ impl Places {
 
     /// Takes over how many places the lowest priority may have. Under the lock.
     pub fn set(&self, lowest: u32, may_lease: bool) {
-        let owned = self.lanes.owned();
-        let quiet = if may_lease && owned > 0 { lowest / 2 } else { 0 };
-        let batch = batch(quiet, owned);
+        let quiet = if may_lease { lowest / 2 } else { 0 };
+        let batch = batch(quiet, self.lanes.len());
         self.batch.store(batch, Relaxed);
         self.quiet.store(if batch > 0 { quiet } else { 0 }, Relaxed);
         if batch == 0 {
@@ -185,7 +186,7 @@ impl Places {
         if !is_calm(self.word.load(Relaxed)) {
             return self.take_from_word(room);
         }
-        let idle = self.lanes.get(seat(), lane).at;
+        let Some(idle) = self.lanes.get(seat()) else { return self.take_from_word(room) };
         if !idle.take(1, 0) {
             return self.lease(idle, room);
         }
@@ -241,7 +242,7 @@ impl Places {
         if !is_calm(self.word.load(Relaxed)) {
             return self.give_to_word(1);
         }
-        let idle = self.lanes.get(seat(), lane).at;
+        let Some(idle) = self.lanes.get(seat()) else { return self.give_to_word(1) };
         let before = idle.0.fetch_add(1, AcqRel);
         if taken(before) < 2 * self.batch.load(Relaxed) && is_calm(self.word.load(Acquire)) {
             return 0;
@@ -287,7 +288,7 @@ impl Places {
         if self.word.fetch_update(AcqRel, Acquire, begin).is_err() {
             return;
         }
-        let found: u64 = self.lanes.every(lane).map(Idle::take_all).sum();
+        let found: u64 = self.lanes.iter().map(Idle::take_all).sum();
         let done = |word| Some((word & !STATE | SWEPT) - found);
         let _always = self.word.fetch_update(AcqRel, Acquire, done);
     }
@@ -349,16 +350,15 @@ impl Places {
 
     /// Bytes on the heap.
     pub(super) fn heap_size(&self) -> usize {
-        self.lanes.heap_size(0)
+        self.lanes.heap_size()
     }
 }
 
 /// How many places a thread takes at once for its lane: so few that all lanes together, with twice as many in each, hold
 /// no more than `quiet`.
-fn batch(quiet: u32, owned: usize) -> u32 {
-    // And the lane that is shared.
-    let lanes = u32::try_from(owned + 1).unwrap_or(u32::MAX);
-    (quiet / lanes.saturating_mul(2)).min(MOST_AT_ONCE)
+fn batch(quiet: u32, lanes: usize) -> u32 {
+    let filled = u32::try_from(2 * lanes).unwrap_or(u32::MAX);
+    quiet.checked_div(filled).unwrap_or(0).min(MOST_AT_ONCE)
 }
 
 #[cfg(all(test, not(mainstay_loom)))]
@@ -502,12 +502,12 @@ mod tests {
     #[test]
     fn few_places_have_no_lanes() {
         for (places, lanes, at_once) in
-            [(10, 2, 0), (16, 3, 1), (64, 3, 4), (64, 9, 1), (64, 65, 0), (1_000_000, 65, 8)]
+            [(10, 3, 0), (16, 4, 1), (64, 4, 4), (64, 10, 1), (64, 66, 0), (1_000_000, 66, 8), (64, 0, 0)]
         {
             assert_eq!(batch(places / 2, lanes), at_once, "{places} places, {lanes} lanes");
         }
         for places in [Places::new(3, true), Places::new(1_000, false)] {
-            assert_eq!((places.lanes.owned(), places.heap_size()), (0, 0));
+            assert_eq!((places.lanes.len(), places.heap_size()), (0, 0));
             assert!(take(&places, HERE, 1) && !take(&places, THERE, 1));
             assert_eq!((places.give_in(HERE), places.taken(), places.heap_size()), (0, 0, 0));
             places.set(1_000, true);
