@@ -149,7 +149,8 @@ impl Core {
     }
 
     /// Takes a place if one is free and nobody waits.
-    // Neither generic nor inlined, so that it is compiled once and not in every crate that calls it; as is `give_back`.
+    // Only the way through a lane is inlined where it is called, all others are functions; as in `give_back`.
+    #[inline]
     pub(super) fn take_free(&self, priority: Priority) -> bool {
         match self.places.take(self.room(priority)) {
             Take::Taken => true,
@@ -263,6 +264,7 @@ impl Core {
     }
 
     /// Gives a place back: to the next in the queue, or to whoever comes.
+    #[inline]
     pub(super) fn give_back(&self) {
         let left = self.places.give();
         self.given(left);

@@ -5,7 +5,7 @@
 //! would not be exact: a call might be turned away while another lane has a place to spare. Hence three states:
 //!
 //! - *calm*: places go through the lanes. Few lie there, at most half of those that the lowest priority may have.
-//! - *sweeping*: somebody found no place in the word. Under the lock of the queue, whatever lies in the lanes goes back.
+//! - *sweeping*: somebody found no place in the word. Under the lock of the queue, all that lies in the lanes goes back.
 //! - *swept*: nothing lies in the lanes, the word alone is right, and everything goes through it, until less than a
 //!   quarter is in use. Only now is a call turned away or queued, so nobody ever waits while it is calm.
 //!
@@ -18,8 +18,8 @@
 //! Places that are on their way between a lane and the word are in neither. The thread that moves them says so in the
 //! lane before, and a sweeper waits for it: the way is a few instructions long, without a lock.
 //!
-//! The rejected design: a look at the lanes by reading them. What is read is no sum of one moment, for a place that goes
-//! from a lane not yet read to one that was is missed, and a call turned away that had a place.
+//! The rejected design: a look at the lanes by reading them. What is read is no sum of one moment: a place that leaves
+//! a lane not yet read for one that was is missed, and a call turned away that had a place.
 
 use crate::{
     lanes::{Row, Seat, owned_lanes},
@@ -196,6 +196,7 @@ impl Places {
         if waiting(word) == 0 && taken(word) <= room { Take::Taken } else { Take::Stray }
     }
 
+    #[inline(never)]
     fn take_from_word(&self, room: u32) -> Take {
         let mut word = self.word.load(Relaxed);
         while waiting(word) == 0 && taken(word) < room {
@@ -269,6 +270,7 @@ impl Places {
     }
 
     /// Gives so many back to the word. So many are left, since somebody waits.
+    #[inline(never)]
     pub fn give_to_word(&self, places: u32) -> u32 {
         let free = |word| (waiting(word) == 0).then(|| self.calmed(word - u64::from(places)));
         if self.word.fetch_update(AcqRel, Acquire, free).is_ok() { 0 } else { places }
@@ -298,8 +300,8 @@ impl Places {
         self.word.fetch_update(AcqRel, Acquire, |word| (taken(word) < room).then_some(word + 1)).is_ok()
     }
 
-    /// Takes one of `room` places, or a place among `max_queue` that wait. Under the lock, and in one step with the look
-    /// at the places: one that is given back after it finds the waiter.
+    /// Takes one of `room` places, or a place among `max_queue` that wait. Under the lock, and in one step with the
+    /// look at the places: one that is given back after it finds the waiter.
     pub fn take_or_join(&self, room: u32, max_queue: u32) -> Join {
         let mut join = Join::TurnedAway;
         let step = |word| {
@@ -354,8 +356,8 @@ impl Places {
     }
 }
 
-/// How many places a thread takes at once for its lane: so few that all lanes together, with twice as many in each, hold
-/// no more than `quiet`.
+/// How many places a thread takes at once for its lane: so few that all lanes together, with twice as many in each,
+/// hold no more than `quiet`.
 fn batch(quiet: u32, lanes: usize) -> u32 {
     let filled = u32::try_from(2 * lanes).unwrap_or(u32::MAX);
     quiet.checked_div(filled).unwrap_or(0).min(MOST_AT_ONCE)
