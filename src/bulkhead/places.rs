@@ -5,7 +5,7 @@
 //! would not be exact: a call might be turned away while another lane has a place to spare. Hence three states:
 //!
 //! - *calm*: places go through the lanes. Few lie there, at most half of those that the lowest priority may have.
-//! - *sweeping*: somebody found no place in the word. Under the lock of the queue, all that lies in the lanes goes back.
+//! - *sweeping*: somebody found no place in the word. Under the lock of the queue, all that lies in lanes goes back.
 //! - *swept*: nothing lies in the lanes, the word alone is right, and everything goes through it, until less than a
 //!   quarter is in use. Only now is a call turned away or queued, so nobody ever waits while it is calm.
 //!
