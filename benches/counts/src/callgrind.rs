@@ -18,8 +18,8 @@ const CALLGRIND: [&str; 6] = [
     "--zero-before=mainstay_counts::counted::counted_calls",
     "--dump-after=mainstay_counts::counted::counted_calls",
     "--toggle-collect=mainstay_counts::counted::counted_calls",
-    // A thread asks the system's clock anew each millisecond, which under valgrind is once in few calls. A toggle within
-    // a toggle leaves it out.
+    // A thread asks the system's clock anew each millisecond, which under valgrind is once in few calls. A toggle
+    // within a toggle leaves it out.
     "--toggle-collect=mainstay::time::counter::renew",
 ];
 
