@@ -102,6 +102,7 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection by the policy of that name.
     #[must_use]
+    #[inline]
     pub const fn new(reason: Reason, policy: Name) -> Self {
         Self { policy, retry_after: u64::MAX, reason }
     }
@@ -112,6 +113,7 @@ impl Rejection {
         self.with_retry_nanos(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX))
     }
 
+    #[inline]
     pub(crate) fn with_retry_nanos(mut self, wait: u64) -> Self {
         self.retry_after = wait;
         self

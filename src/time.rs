@@ -72,9 +72,10 @@ impl Tick {
     /// The instant to hand to a timer of tokio, `None` when it lies beyond what the platform can say.
     pub(crate) fn to_instant(self) -> Option<tokio::time::Instant> {
         if READS_COUNTER {
-            // The two clocks differ a little, and by now is told how much. Who is woken is to find that it is time.
-            let left = self.since(Self::now()).saturating_add(LATE);
-            return tokio::time::Instant::now().checked_add(left);
+            // The clocks of the timer and of the ticks differ a little. Who is woken is to find that it is time.
+            let left = self.since(Self::now());
+            let late = if left.is_zero() { left } else { LATE };
+            return tokio::time::Instant::now().checked_add(left.saturating_add(late));
         }
         epoch().checked_add(Duration::from_nanos(self.0)).map(tokio::time::Instant::from_std)
     }

@@ -87,10 +87,7 @@ impl<P: Policy> Gatekeeper<P> {
 
     /// Lets a call in if that needs no second look, with a permit that the caller sees to.
     #[inline(always)]
-    pub(crate) fn at_once(&self, policy: &P, now: &mut Moment) -> Option<P::Permit>
-    where
-        P: Queue,
-    {
+    pub(crate) fn at_once(&self, policy: &P, now: &mut Moment) -> Option<P::Permit> {
         if self.shut { None } else { policy.at_once(now) }
     }
 
@@ -106,7 +103,7 @@ impl<P: Policy> Gatekeeper<P> {
     where
         P: Queue,
     {
-        let asked = !std::mem::take(&mut self.shut);
+        let asked = self.was_asked();
         match enter(holder.policy())? {
             Entry::Admitted(permit) => {
                 let admitted = Admitted::with(holder, permit);
@@ -120,18 +117,12 @@ impl<P: Policy> Gatekeeper<P> {
         }
     }
 
-    /// Lets a call in, as `admit` says. The service is asked whether it is ready if it was not asked before.
+    /// Whether the service was asked when this was last asked whether it is ready. Of one call: the next has to ask anew.
     #[inline]
-    pub(crate) fn admit<H: Holds<Policy = P>, E: CarryRejection>(
-        &mut self,
-        holder: H,
-        inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
-        admit: impl FnOnce(&P) -> Result<P::Permit, Rejection>,
-    ) -> Result<Admitted<H>, Rejection> {
-        let asked = !std::mem::take(&mut self.shut);
-        let permit = admit(holder.policy())?;
-        let admitted = Admitted::with(holder, permit);
-        if asked { Ok(admitted) } else { make_ready(admitted, inner) }
+    pub(super) const fn was_asked(&mut self) -> bool {
+        let asked = !self.shut;
+        self.shut = false;
+        asked
     }
 }
 
@@ -150,7 +141,7 @@ fn count_readiness_error<P: Policy, E: CarryRejection>(policy: &P, error: &E) {
 /// keep a ready service for long before it calls it: the service is asked now, and the call is turned away only if it
 /// is not ready at once, for a call cannot wait.
 #[cold]
-fn make_ready<H: Holds, E: CarryRejection>(
+pub(super) fn make_ready<H: Holds, E: CarryRejection>(
     mut admitted: Admitted<H>,
     mut inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
 ) -> Result<Admitted<H>, Rejection> {

@@ -75,6 +75,7 @@ impl<H: Holds> Admitted<H> {
     }
 
     /// A call that was let in already.
+    #[inline(always)]
     pub(crate) fn with(holder: H, permit: <H::Policy as Policy>::Permit) -> Self {
         Self { holder, permit: Some(permit) }
     }

@@ -57,6 +57,15 @@ pub trait Policy: Sealed + Clone {
     /// The rejection, when it does not; it is counted and told.
     fn admit(&self, now: &mut Moment) -> Result<Self::Permit, Rejection>;
 
+    /// Lets a call in if that needs no second look. None says nothing yet: ask [`admit`](Self::admit) or
+    /// [`enter`](crate::admission::Queue::enter) then. Most calls come in here, without the room that a rejection or a
+    /// place in a queue would take.
+    #[inline]
+    fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
+        let _ = now;
+        None
+    }
+
     /// The rejection of a call for which the gate was shut when the service was asked whether it is ready, and is not
     /// any more: come again at once. It is counted and told as those of `admit` are. None when there is no policy that
     /// could have shut its gate.
@@ -101,6 +110,11 @@ impl<P: Policy> Policy for &P {
         (**self).admit(now)
     }
 
+    #[inline(always)]
+    fn at_once(&self, now: &mut Moment) -> Option<P::Permit> {
+        (**self).at_once(now)
+    }
+
     fn come_again(&self) -> Option<Rejection> {
         (**self).come_again()
     }
@@ -134,6 +148,16 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
                 Err(rejection)
             }
         }
+    }
+
+    #[inline(always)]
+    fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
+        let first = self.0.at_once(now)?;
+        if let Some(second) = self.1.at_once(now) {
+            return Some((first, second));
+        }
+        self.0.settle(first, Verdict::Unused, now);
+        None
     }
 
     fn come_again(&self) -> Option<Rejection> {
@@ -178,6 +202,14 @@ impl<P: Policy> Policy for Option<P> {
     #[inline]
     fn admit(&self, now: &mut Moment) -> Result<Self::Permit, Rejection> {
         self.as_ref().map(|policy| policy.admit(now)).transpose()
+    }
+
+    #[inline(always)]
+    fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
+        match self {
+            Some(policy) => policy.at_once(now).map(Some),
+            None => Some(None),
+        }
     }
 
     fn come_again(&self) -> Option<Rejection> {

@@ -18,14 +18,6 @@ pub trait Queue: Policy {
     /// The rejection, when it does neither; it is counted and told.
     fn enter(&self, now: &mut Moment) -> Result<Entry<Self::Permit, Self::Wait>, Rejection>;
 
-    /// Lets a call in if that needs no second look. None says nothing yet: ask [`enter`](Self::enter) then. Most calls
-    /// come in here, without the room that a rejection or a place in a queue would take.
-    #[inline]
-    fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
-        let _ = now;
-        None
-    }
-
     /// Waits for the permit. After an answer the place is gone.
     fn poll_wait(&self, wait: &mut Self::Wait, cx: &mut Context<'_>) -> Poll<Result<Self::Permit, Rejection>>;
 
@@ -69,16 +61,6 @@ impl<P: Queue> Queue for &P {
 
 impl<A: Queue, B: Queue> Queue for (A, B) {
     type Wait = PairWait<A::Permit, A::Wait, B::Wait>;
-
-    #[inline(always)]
-    fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
-        let first = self.0.at_once(now)?;
-        if let Some(second) = self.1.at_once(now) {
-            return Some((first, second));
-        }
-        self.0.settle(first, Verdict::Unused, now);
-        None
-    }
 
     #[inline]
     fn enter(&self, now: &mut Moment) -> Result<Entry<Self::Permit, Self::Wait>, Rejection> {
@@ -141,14 +123,6 @@ fn enter_second<A: Queue, B: Queue>(
 
 impl<P: Queue> Queue for Option<P> {
     type Wait = P::Wait;
-
-    #[inline(always)]
-    fn at_once(&self, now: &mut Moment) -> Option<Self::Permit> {
-        match self {
-            Some(policy) => policy.at_once(now).map(Some),
-            None => Some(None),
-        }
-    }
 
     #[inline]
     fn enter(&self, now: &mut Moment) -> Result<Entry<Self::Permit, P::Wait>, Rejection> {

@@ -7,7 +7,10 @@ use std::{
 use tower::Service;
 
 use crate::{
-    admission::{Entered, Entry, Gatekeeper, Parts, Policy, Queue, ResponseFuture, Running},
+    admission::{
+        Admitted, Entered, Entry, Gatekeeper, Parts, Policy, Queue, ResponseFuture, Running, gatekeeper::make_ready,
+        guard_begin,
+    },
     error::{CarryRejection, Rejection},
     outcome::{Classify, OnError},
     own::Own,
@@ -66,6 +69,19 @@ impl<P: Policy, C> Front<P, C> {
         self.gate.enter(self.parts.of_call(), inner, |policy| enter(policy, &mut Moment::new()))
     }
 
+    /// Makes a call if it is let in without a second look.
+    #[inline(always)]
+    fn call_at_once<Req, F>(
+        &mut self,
+        call: impl FnOnce(Req) -> F,
+        request: Req,
+    ) -> Result<ResponseFuture<F, P, C>, Req> {
+        let Some(permit) = self.gate.at_once(&self.parts.policy, &mut Moment::new()) else { return Err(request) };
+        let parts = self.parts.of_call();
+        let (future, permit) = guard_begin(&parts.policy, permit, || call(request));
+        Ok(ResponseFuture::running(future, Admitted::with(parts, permit)))
+    }
+
     /// Lets a call in, as `admit` says. The service behind this is asked whether it is ready if it was not asked
     /// before.
     #[inline]
@@ -74,7 +90,11 @@ impl<P: Policy, C> Front<P, C> {
         inner: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
         admit: impl FnOnce(&P, &mut Moment) -> Result<P::Permit, Rejection>,
     ) -> Result<Running<P, C>, Rejection> {
-        self.gate.admit(self.parts.of_call(), inner, |policy| admit(policy, &mut Moment::new()))
+        let asked = self.gate.was_asked();
+        let permit = admit(&self.parts.policy, &mut Moment::new())?;
+        // Only now: a call that is turned away needs no reference.
+        let admitted = Admitted::with(self.parts.of_call(), permit);
+        if asked { Ok(admitted) } else { make_ready(admitted, inner) }
     }
 }
 
@@ -160,7 +180,11 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.call_by(request, P::admit)
+        let inner = &mut self.inner;
+        match self.front.call_at_once(|request| inner.call(request), request) {
+            Ok(future) => future,
+            Err(request) => self.call_by(request, P::admit),
+        }
     }
 }
 

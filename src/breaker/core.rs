@@ -118,7 +118,7 @@ impl Core {
         let word = self.word();
         match self.pass(word, now) {
             Some(ticket) => Ok(ticket),
-            None => self.admit_probe(word, now).inspect_err(|rejection| self.tell_rejected(rejection)),
+            None => self.admit_shut(word, now),
         }
     }
 
@@ -131,17 +131,45 @@ impl Core {
         })
     }
 
-    /// Counts a rejection and tells the observers of it.
-    #[inline]
-    pub(super) fn tell_rejected(&self, rejection: &Rejection) {
-        self.meter.tally(Tally::Rejected);
+    /// Turns a call away, unless it may be a probe. The rejection is made where the caller wants it: to make it first
+    /// and to hand it on costs as much as all the rest.
+    #[inline(never)]
+    fn admit_shut(&self, word: Word, now: &mut Moment) -> Result<Ticket, Rejection> {
+        match self.left_open(word, now) {
+            Some(left) => {
+                self.meter.tally(Tally::Rejected);
+                if self.sink.is_heard() {
+                    self.tell_rejected(&self.open(left));
+                }
+                Err(Rejection::new(Reason::CircuitOpen, self.name.clone()).with_retry_nanos(left))
+            }
+            None => self.admit_probe(now).inspect_err(|rejection| {
+                self.meter.tally(Tally::Rejected);
+                self.tell_rejected(rejection);
+            }),
+        }
+    }
+
+    /// Tells the observers of a rejection.
+    #[cold]
+    fn tell_rejected(&self, rejection: &Rejection) {
         self.sink.tell(&self.name, || Event::Rejected(rejection));
     }
 
-    fn admit_probe(&self, word: Word, now: &mut Moment) -> Result<Ticket, Rejection> {
-        if let Some(rejection) = self.refuses_at_once(word, now) {
-            return Err(rejection);
-        }
+    /// A rejection by a circuit that is open for so many nanoseconds yet.
+    pub(super) fn open(&self, left: u64) -> Rejection {
+        Rejection::new(Reason::CircuitOpen, self.name.clone()).with_retry_nanos(left)
+    }
+
+    /// The rejection of a caller who is to come again at once.
+    pub(super) fn come_again(&self) -> Rejection {
+        let rejection = self.open(0);
+        self.meter.tally(Tally::Rejected);
+        self.tell_rejected(&rejection);
+        rejection
+    }
+
+    fn admit_probe(&self, now: &mut Moment) -> Result<Ticket, Rejection> {
         let mut cold = self.cold.lock();
         let now = now.tick();
         let notice = self.turn_half_open_if_due(&mut cold, now);
@@ -160,18 +188,17 @@ impl Core {
         ticket.ok_or_else(|| self.rejection(word))
     }
 
-    /// The fast way to say no: an open circuit that is not due.
+    /// How long the circuit is open yet, if it is and not due; all ones when it is held open, and nobody knows.
     #[inline]
-    fn refuses_at_once(&self, word: Word, now: &mut Moment) -> Option<Rejection> {
+    fn left_open(&self, word: Word, now: &mut Moment) -> Option<u64> {
         match word.state() {
             CircuitState::Open => {
                 let until = self.reopen_at.load(Acquire);
                 let left = until.saturating_sub(now.tick().as_nanos());
                 // Never: a transition is on its way, and the word we have seen is over.
-                (left > 0 && until != u64::MAX)
-                    .then(|| Rejection::new(Reason::CircuitOpen, self.name.clone()).with_retry_nanos(left))
+                (left > 0 && until != u64::MAX).then_some(left)
             }
-            CircuitState::ForcedOpen => Some(Rejection::new(Reason::CircuitOpen, self.name.clone())),
+            CircuitState::ForcedOpen => Some(u64::MAX),
             _ => None,
         }
     }
@@ -180,9 +207,7 @@ impl Core {
     fn rejection(&self, word: Word) -> Rejection {
         match word.state() {
             CircuitState::HalfOpen => Rejection::new(Reason::CircuitProbing, self.name.clone()),
-            _ => self
-                .refuses_at_once(word, &mut Moment::new())
-                .unwrap_or_else(|| Rejection::new(Reason::CircuitOpen, self.name.clone())),
+            _ => self.open(self.left_open(word, &mut Moment::new()).unwrap_or(u64::MAX)),
         }
     }
 
@@ -205,12 +230,12 @@ impl Core {
     }
 
     #[inline]
-    pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict, now: &mut Moment) {
+    pub(super) fn settle(&self, ticket: &Ticket, verdict: Verdict, now: &mut Moment) {
         if verdict == Verdict::Success && ticket.probe == 0 {
             return self.succeed(ticket.generation, ticket.began, now);
         }
         let took = ticket.took(now);
-        self.settle_otherwise(&ticket, verdict, took, now);
+        self.settle_otherwise(ticket, verdict, took, now);
     }
 
     pub(super) fn settle_otherwise(&self, ticket: &Ticket, verdict: Verdict, took: Option<u64>, now: &mut Moment) {

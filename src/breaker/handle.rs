@@ -84,8 +84,10 @@ impl Handle {
     ///
     /// The rejection, while the circuit is open, or half-open with all probes taken.
     pub fn acquire(&self) -> Result<Permit, Rejection> {
-        let ticket = self.core.admit(&mut Moment::new())?;
-        Ok(Permit::new(self.clone(), ticket))
+        match self.core.admit(&mut Moment::new()) {
+            Ok(ticket) => Ok(Permit::new(self.clone(), ticket)),
+            Err(rejection) => Err(rejection),
+        }
     }
 
     /// Has an observer told of transitions, rejections and late results from now on.

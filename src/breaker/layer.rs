@@ -11,7 +11,7 @@ use tokio::time::Sleep;
 use crate::{
     admission::{self, Admission, AdmissionLayer, Entry, Gate, Policy, Queue, Sealed, Verdict},
     breaker::{Handle, core::Ticket},
-    error::{Reason, Rejection},
+    error::Rejection,
     outcome::OnError,
     sync::atomic::Ordering::Relaxed,
     time::{Moment, Tick},
@@ -63,13 +63,16 @@ impl Policy for Handle {
 
     #[inline]
     fn settle(&self, ticket: Ticket, verdict: Verdict, now: &mut Moment) {
-        self.core.settle(ticket, verdict, now);
+        self.core.settle(&ticket, verdict, now);
+    }
+
+    #[inline]
+    fn at_once(&self, now: &mut Moment) -> Option<Ticket> {
+        self.core.pass(self.core.word(), now)
     }
 
     fn come_again(&self) -> Option<Rejection> {
-        let rejection = Rejection::new(Reason::CircuitOpen, self.name().clone()).with_retry_nanos(0);
-        self.core.tell_rejected(&rejection);
-        Some(rejection)
+        Some(self.core.come_again())
     }
 
     #[inline]
@@ -88,11 +91,6 @@ impl Policy for Handle {
 /// A breaker queues nobody.
 impl Queue for Handle {
     type Wait = Infallible;
-
-    #[inline]
-    fn at_once(&self, now: &mut Moment) -> Option<Ticket> {
-        self.core.pass(self.core.word(), now)
-    }
 
     fn enter(&self, now: &mut Moment) -> Result<Entry<Ticket, Infallible>, Rejection> {
         self.core.admit(now).map(Entry::Admitted)

@@ -64,7 +64,7 @@ impl Permit {
 
     fn settle(mut self, verdict: Verdict) {
         if let Some(ticket) = self.ticket.take() {
-            self.handle.core.settle(ticket, verdict, &mut Moment::new());
+            self.handle.core.settle(&ticket, verdict, &mut Moment::new());
         }
     }
 }
@@ -75,7 +75,7 @@ impl Drop for Permit {
             // The panic of the code between `acquire` and here: without Tower this is the one place that can see it.
             let verdict =
                 if std::thread::panicking() { Verdict::Failure { retry_after: None } } else { Verdict::Cancelled };
-            self.handle.core.settle(ticket, verdict, &mut Moment::new());
+            self.handle.core.settle(&ticket, verdict, &mut Moment::new());
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::future::Future;
 
 use crate::{
-    admission::{Admitted, drive},
+    admission::{Admitted, Verdict, drive, guard_begin},
     breaker::Handle,
     error::{CarryRejection, Error, Rejection},
     outcome::{Classify, OnError},
@@ -9,6 +9,39 @@ use crate::{
 };
 
 impl Handle {
+    /// Calls a function behind the breaker: for work that is not asynchronous. It is not called when the call is turned
+    /// away. An `Err` counts as a failure, whatever it is, and so does a panic, which goes on.
+    ///
+    /// ```
+    /// # use mainstay::breaker::{Config, Handle};
+    /// let breaker = Handle::new("settings", Config::new());
+    /// let answer = breaker.call(|| "42".parse::<u32>())?;
+    /// assert_eq!(answer, 42);
+    /// # Ok::<(), mainstay::Error<std::num::ParseIntError>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] when the call was turned away, [`Error::Inner`] with the function's own error.
+    #[inline]
+    pub fn call<T, E>(&self, function: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
+        let ticket = match self.core.admit(&mut Moment::new()) {
+            Ok(ticket) => ticket,
+            Err(rejection) => return Err(Error::Rejected(rejection)),
+        };
+        let (result, ticket) = guard_begin(self, ticket, function);
+        match result {
+            Ok(value) => {
+                self.core.settle(&ticket, Verdict::Success, &mut Moment::new());
+                Ok(value)
+            }
+            Err(error) => {
+                self.core.settle(&ticket, Verdict::Failure { retry_after: None }, &mut Moment::new());
+                Err(Error::Inner(error))
+            }
+        }
+    }
+
     /// Runs a future behind the breaker. It is not polled when the call is turned away, and the permit is taken when
     /// the answer is first awaited. An `Err` counts as a failure, whatever it is: for one that may be another policy's
     /// rejection, use [`run_carrying`](Self::run_carrying).

@@ -44,6 +44,11 @@ impl Policy for Handle {
         self.core.take(self.priority).map(|()| Held(()))
     }
 
+    #[inline]
+    fn at_once(&self, _: &mut Moment) -> Option<Held> {
+        self.core.take_free(self.priority).then_some(Held(()))
+    }
+
     fn come_again(&self) -> Option<Rejection> {
         Some(Rejection::new(Reason::BulkheadFull, self.name().clone()).with_retry_nanos(0))
     }
@@ -71,11 +76,6 @@ impl Policy for Handle {
 
 impl Queue for Handle {
     type Wait = Wait;
-
-    #[inline]
-    fn at_once(&self, _: &mut Moment) -> Option<Held> {
-        self.core.take_free(self.priority).then_some(Held(()))
-    }
 
     fn enter(&self, _: &mut Moment) -> Result<Entry<Held, Wait>, Rejection> {
         Ok(match self.core.enter(self.priority)? {

@@ -28,6 +28,11 @@ impl Policy for Handle {
         self.core.take(now)
     }
 
+    #[inline]
+    fn at_once(&self, now: &mut Moment) -> Option<Ticket> {
+        self.core.take_free(now)
+    }
+
     fn come_again(&self) -> Option<Rejection> {
         Some(Rejection::new(Reason::Overloaded, self.name().clone()).with_retry_nanos(0))
     }
@@ -48,11 +53,6 @@ impl Policy for Handle {
 /// It queues nobody: a queue in front of a limit that falls would only make its calls later.
 impl Queue for Handle {
     type Wait = Infallible;
-
-    #[inline]
-    fn at_once(&self, now: &mut Moment) -> Option<Ticket> {
-        self.core.take_free(now)
-    }
 
     fn enter(&self, now: &mut Moment) -> Result<Entry<Ticket, Infallible>, Rejection> {
         self.core.take(now).map(Entry::Admitted)

@@ -49,10 +49,16 @@ impl Sink {
         self.any.store(true, Relaxed);
     }
 
+    /// Whether there is an observer.
+    #[inline]
+    pub(crate) fn is_heard(&self) -> bool {
+        self.any.load(Relaxed)
+    }
+
     /// Tells every observer, if there are any; the event is only made then.
     #[inline]
     pub(crate) fn tell<'a>(&self, policy: &Name, event: impl FnOnce() -> Event<'a>) {
-        if self.any.load(Relaxed) {
+        if self.is_heard() {
             self.tell_all(policy, &event());
         }
     }

@@ -35,6 +35,11 @@ impl Policy for Handle {
         self.core.take(1, now).map(|()| Paid(()))
     }
 
+    #[inline]
+    fn at_once(&self, now: &mut Moment) -> Option<Paid> {
+        self.core.take_now(now).then_some(Paid(()))
+    }
+
     fn come_again(&self) -> Option<Rejection> {
         Some(Rejection::new(Reason::RateLimited, self.name().clone()).with_retry_nanos(0))
     }
@@ -55,11 +60,6 @@ impl Policy for Handle {
 
 impl Queue for Handle {
     type Wait = Turn;
-
-    #[inline]
-    fn at_once(&self, now: &mut Moment) -> Option<Paid> {
-        self.core.take_now(now).then_some(Paid(()))
-    }
 
     fn enter(&self, now: &mut Moment) -> Result<Entry<Paid, Turn>, Rejection> {
         Ok(match self.core.enter(now)? {

@@ -12,27 +12,23 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    admission::{
-        Admitted, Entry, Gatekeeper, InQueue, Policy, Queue, guard_begin, guard_permit, settle_permit, verdict,
-    },
+    admission::{Admitted, Gatekeeper, Policy, Queue, guard_permit, settle_permit, verdict},
     deadline::Deadline,
     error::{CarryRejection, Rejection},
     fallback::{Strategy, falling::Falling},
-    guarded::guarded,
     outcome::{Classify, Outcome},
     retry::{Judgement, Replay, Rule},
     stack::{
         alarm::{Alarm, Beat},
-        attempt::{Attempt, Due},
+        begin::let_in,
         policies::{Inner, Outer, Parts, Policies, Shared},
-        round::Round,
         tries::{Judged, Tries},
     },
     time::{Moment, Tick},
 };
 
-type OuterWait = <Outer as Queue>::Wait;
-type OuterPermit = <Outer as Policy>::Permit;
+pub(super) type OuterWait = <Outer as Queue>::Wait;
+pub(super) type OuterPermit = <Outer as Policy>::Permit;
 
 pin_project! {
     pub(super) struct Call<H, S, Req>
@@ -43,22 +39,22 @@ pin_project! {
         H::Strategy: Strategy<Req, S::Response, S::Error>,
     {
         #[pin]
-        state: State<
+        pub(super) state: State<
             S,
             Req,
             <H::Replay as Replay<Req>>::Kept,
             H::Strategy,
         >,
         // What the fallback needs of the request.
-        kept: Option<<H::Strategy as Strategy<Req, S::Response, S::Error>>::Kept>,
-        outer: Option<OuterPermit>,
-        alarm: Alarm,
+        pub(super) kept: Option<<H::Strategy as Strategy<Req, S::Response, S::Error>>::Kept>,
+        pub(super) outer: Option<OuterPermit>,
+        pub(super) alarm: Alarm,
         // Cut off at this time, which is set when the call first has to wait.
-        until: Tick,
-        deadline: Option<Deadline>,
+        pub(super) until: Tick,
+        pub(super) deadline: Option<Deadline>,
         // It has answered, and holds nothing.
-        over: bool,
-        shared: H,
+        pub(super) over: bool,
+        pub(super) shared: H,
     }
 
     impl<H, S, Req> PinnedDrop for Call<H, S, Req>
@@ -79,7 +75,7 @@ pin_project! {
 
 pin_project! {
     #[project = StateProjection]
-    enum State<S: Service<Req>, Req, K, F: Strategy<Req, S::Response, S::Error>> {
+    pub(super) enum State<S: Service<Req>, Req, K, F: Strategy<Req, S::Response, S::Error>> {
         Refused { rejection: Option<Rejection> },
         Queued { service: S, gate: Gatekeeper<Inner>, request: Option<Req>, wait: Option<OuterWait> },
         Tries { #[pin] tries: Tries<S, Req, K> },
@@ -88,7 +84,7 @@ pin_project! {
     }
 }
 
-type StateOf<H, S, Req, F> = State<S, Req, <<H as Shared>::Replay as Replay<Req>>::Kept, F>;
+pub(super) type StateOf<H, S, Req, F> = State<S, Req, <<H as Shared>::Replay as Replay<Req>>::Kept, F>;
 
 /// A call that is dropped gives back what it holds, after what it called is dropped.
 #[cold]
@@ -111,104 +107,6 @@ where
         StateProjection::Refused { .. } | StateProjection::Falling { .. } | StateProjection::Over => {}
     }
     state.set(State::Over);
-}
-
-impl<H, S, Req> Call<H, S, Req>
-where
-    H: Shared,
-    S: Service<Req> + Clone,
-    S::Error: CarryRejection,
-    H::Replay: Replay<Req>,
-    H::Strategy: Strategy<Req, S::Response, S::Error>,
-{
-    /// Begins a call with a service that was asked whether it is ready.
-    ///
-    /// A call that nothing keeps from its first attempt is written down where it is to lie, in one piece: to build it
-    /// in parts and to copy them together takes longer than all that the policies do.
-    #[inline(always)]
-    pub(super) fn begin(shared: H, Due { gate, service, mut request }: Due<'_, S, Req>) -> Self {
-        let (policies, now) = (shared.policies(), &mut Moment::new());
-        let kept = policies.fallback.core.keep(shared.strategy(), &mut request);
-        let deadline = guarded("replay hook", || shared.replay().deadline(&request)).flatten().map(Deadline::at);
-        let (alarm, until) = (Alarm::default(), Tick::NEVER);
-        if !policies.lets_all_in() || policies.is_too_late(deadline, now) {
-            let mut outer = None;
-            let state = Self::ask_outer(&shared, Due { gate, service, request }, (deadline, now), &mut outer);
-            return Self { state, kept, outer, alarm, until, deadline, over: false, shared };
-        }
-        let (spare, course, hedged) = Tries::prepare(&shared, (&*service, &mut request), deadline);
-        if let Some(permit) = gate.at_once(&policies.inner, now) {
-            let (future, permit) = guard_begin(&policies.inner, permit, || service.call(request));
-            let attempt = Attempt::Called { future, permit: Some(permit), until };
-            let state = State::Tries { tries: Tries::of(Round::of(attempt, hedged), spare, course) };
-            return Self { state, kept, outer: None, alarm, until, deadline, over: false, shared };
-        }
-        let attempt = Attempt::enter(policies, Due { gate, service, request }, now);
-        let state = State::Tries { tries: Tries::of(Round::of(attempt, hedged), spare, course) };
-        Self { state, kept, outer: None, alarm, until, deadline, over: false, shared }
-    }
-
-    #[inline(never)]
-    fn ask_outer(
-        shared: &H,
-        due: Due<'_, S, Req>,
-        (deadline, now): (Option<Deadline>, &mut Moment),
-        outer: &mut Option<OuterPermit>,
-    ) -> StateOf<H, S, Req, H::Strategy> {
-        let policies = shared.policies();
-        *outer = policies.outer.at_once(now);
-        match outer {
-            Some(_) => guard_permit(&policies.outer, outer, || first(shared, due, (deadline, now))),
-            None => Self::enter(shared, due, (deadline, now), outer),
-        }
-    }
-
-    #[cold]
-    fn enter(
-        shared: &H,
-        due: Due<'_, S, Req>,
-        (deadline, now): (Option<Deadline>, &mut Moment),
-        outer: &mut Option<OuterPermit>,
-    ) -> StateOf<H, S, Req, H::Strategy> {
-        let policies = shared.policies();
-        match policies.outer.enter(now) {
-            Ok(Entry::Admitted(permit)) => {
-                *outer = Some(permit);
-                guard_permit(&policies.outer, outer, || first(shared, due, (deadline, now)))
-            }
-            Ok(Entry::Queued(wait)) => {
-                let Due { gate, service, request } = due;
-                // Left even when the clone panics.
-                let place = InQueue::new(&policies.outer, wait);
-                // The clone that was made ready is the one to be called; the next call gets a fresh one.
-                let fresh = service.clone();
-                let (service, gate) = (std::mem::replace(service, fresh), std::mem::replace(gate, Gatekeeper::new()));
-                State::Queued { service, gate, request: Some(request), wait: place.into_wait() }
-            }
-            Err(rejection) => State::Refused { rejection: Some(rejection) },
-        }
-    }
-}
-
-/// The call was let in: the first attempt begins, unless it is too late for one.
-#[inline]
-fn first<H, S, Req, F>(
-    shared: &H,
-    due: Due<'_, S, Req>,
-    (deadline, now): (Option<Deadline>, &mut Moment),
-) -> StateOf<H, S, Req, F>
-where
-    H: Shared,
-    H::Replay: Replay<Req>,
-    S: Service<Req> + Clone,
-    S::Error: CarryRejection,
-    F: Strategy<Req, S::Response, S::Error>,
-{
-    let policies = shared.policies();
-    if let (true, Some(limit)) = (policies.is_too_late(deadline, now), &policies.timeout) {
-        return State::Refused { rejection: Some(limit.core().too_late()) };
-    }
-    State::Tries { tries: Tries::begin(shared, due, (deadline, now)) }
 }
 
 impl<H, S, Req> Future for Call<H, S, Req>
@@ -348,37 +246,6 @@ where
     E: CarryRejection + fmt::Display,
 {
     shared.policies().fallback.core.step(shared.strategy(), &Covered(shared.rule()), kept, result)
-}
-
-/// A call that waits for its turn begins its first attempt when it is there.
-fn let_in<H, S, Req, F>(
-    shared: &H,
-    (service, gate, request): (&mut S, &mut Gatekeeper<Inner>, &mut Option<Req>),
-    (wait, outer, deadline): (&mut Option<OuterWait>, &mut Option<OuterPermit>, Option<Deadline>),
-    cx: &mut Context<'_>,
-) -> Poll<StateOf<H, S, Req, F>>
-where
-    H: Shared,
-    H::Replay: Replay<Req>,
-    S: Service<Req> + Clone,
-    S::Error: CarryRejection,
-    F: Strategy<Req, S::Response, S::Error>,
-{
-    let Some(place) = wait else { return Poll::Pending };
-    let policies = shared.policies();
-    let admitted = ready!(policies.outer.poll_wait(place, cx));
-    *wait = None;
-    Poll::Ready(match admitted {
-        Ok(permit) => {
-            let request = request.take().expect("a call waits with its request");
-            let mut admitted = Admitted::with(&policies.outer, permit);
-            let state =
-                admitted.guard(|| first(shared, Due { gate, service, request }, (deadline, &mut Moment::new())));
-            *outer = admitted.into_permit();
-            state
-        }
-        Err(rejection) => State::Refused { rejection: Some(rejection) },
-    })
 }
 
 /// When a call is cut off that has to wait from now on.

@@ -80,6 +80,7 @@
 
 mod alarm;
 mod attempt;
+mod begin;
 mod builder;
 mod config;
 mod copy;

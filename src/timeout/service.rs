@@ -12,26 +12,38 @@ use tower::Service;
 use crate::{
     deadline::{Deadline, DeadlineOf, NoDeadline},
     error::{CarryRejection, Rejection},
+    own::{Fork, Own},
     time::Moment,
-    timeout::{Handle, handle::Core, timer::Timer},
+    timeout::{Handle, timer::Timer},
 };
 
 /// A service whose calls are cut off when they take too long.
 pub struct Timeout<S, D = NoDeadline> {
     inner: S,
+    parts: Own<Parts<D>>,
+}
+
+/// What a call needs to know of its limit.
+pub(super) struct Parts<D> {
     handle: Handle,
     deadline: Arc<D>,
 }
 
+impl<D> Fork for Parts<D> {
+    fn fork(&self) -> Arc<Self> {
+        Arc::new(Self { handle: self.handle.clone(), deadline: Arc::clone(&self.deadline) })
+    }
+}
+
 impl<S, D> Timeout<S, D> {
-    pub(super) const fn new(inner: S, handle: Handle, deadline: Arc<D>) -> Self {
-        Self { inner, handle, deadline }
+    pub(super) fn new(inner: S, handle: Handle, deadline: Arc<D>) -> Self {
+        Self { inner, parts: Own::new(Arc::new(Parts { handle, deadline })) }
     }
 
     /// The limit.
     #[must_use]
-    pub const fn handle(&self) -> &Handle {
-        &self.handle
+    pub fn handle(&self) -> &Handle {
+        &self.parts.handle
     }
 
     /// The service inside.
@@ -55,7 +67,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, D>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -64,25 +76,26 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let deadline = self.deadline.deadline(&request);
+        let deadline = self.parts.deadline.deadline(&request);
         if deadline.is_some_and(|deadline| deadline.has_passed(&mut Moment::new())) {
-            return ResponseFuture { state: State::TooLate { rejection: Some(self.handle.core.too_late()) } };
+            let rejection = self.parts.handle.core.too_late();
+            return ResponseFuture { state: State::TooLate { rejection: Some(rejection) } };
         }
         let future = self.inner.call(request);
-        let core = Arc::clone(&self.handle.core);
-        ResponseFuture { state: State::Called { future, core, timer: Timer::default(), deadline } }
+        let parts = self.parts.of_call();
+        ResponseFuture { state: State::Called { future, parts, timer: Timer::default(), deadline } }
     }
 }
 
 impl<S: Clone, D> Clone for Timeout<S, D> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), handle: self.handle.clone(), deadline: Arc::clone(&self.deadline) }
+        Self { inner: self.inner.clone(), parts: self.parts.clone() }
     }
 }
 
 impl<S: fmt::Debug, D> fmt::Debug for Timeout<S, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeout").field("inner", &self.inner).field("handle", &self.handle).finish_non_exhaustive()
+        f.debug_struct("Timeout").field("inner", &self.inner).field("handle", self.handle()).finish_non_exhaustive()
     }
 }
 
@@ -95,23 +108,21 @@ pin_project! {
     ///
     /// Polling it again after it has answered for a call that came too late panics.
     #[must_use = "futures do nothing unless polled"]
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<F, D = NoDeadline> {
         #[pin]
-        state: State<F>,
+        state: State<F, D>,
     }
 }
 
 pin_project! {
     #[project = StateProjection]
-    #[derive(Debug)]
-    enum State<F> {
+    enum State<F, D> {
         TooLate { rejection: Option<Rejection> },
-        Called { #[pin] future: F, core: Arc<Core>, timer: Timer, deadline: Option<Deadline> },
+        Called { #[pin] future: F, parts: Arc<Parts<D>>, timer: Timer, deadline: Option<Deadline> },
     }
 }
 
-impl<F, T, E> Future for ResponseFuture<F>
+impl<F, T, E, D> Future for ResponseFuture<F, D>
 where
     F: Future<Output = Result<T, E>>,
     E: CarryRejection,
@@ -125,13 +136,25 @@ where
                 let rejection = rejection.take().expect("polled again after it answered");
                 Poll::Ready(Err(E::from_rejection(rejection)))
             }
-            StateProjection::Called { future, core, timer, deadline } => {
+            StateProjection::Called { future, parts, timer, deadline } => {
                 // The service first: an answer that is there wins over a limit that has passed.
                 if let Poll::Ready(result) = future.poll(cx) {
                     return Poll::Ready(result);
                 }
+                let core = &parts.handle.core;
                 timer.poll(core.limit(), *deadline, cx).map(|()| Err(E::from_rejection(core.cut_off())))
             }
         }
+    }
+}
+
+impl<F: fmt::Debug, D> fmt::Debug for ResponseFuture<F, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("ResponseFuture");
+        match &self.state {
+            State::TooLate { rejection } => f.field("rejection", rejection),
+            State::Called { future, parts, .. } => f.field("future", future).field("handle", &parts.handle),
+        };
+        f.finish_non_exhaustive()
     }
 }
