@@ -1,6 +1,6 @@
 //! This program under callgrind: it collects in `counted_calls`, and dumps what it has when that returns.
 
-use std::{env, fs, process::Command};
+use std::{collections::BTreeMap, env, fs, process::Command};
 
 use crate::{
     Fallible,
@@ -48,8 +48,13 @@ pub fn count() -> Fallible<Counts> {
     if rounds.len() != names.len() * ROUNDS {
         return Err(format!("{} rounds of {} paths were dumped", rounds.len(), names.len()).into());
     }
-    let counts = names.iter().zip(rounds.chunks(ROUNDS)).map(|(name, rounds)| ((*name).to_owned(), per_call(rounds)));
-    Ok(Counts { taken_with: here()?, paths: counts.collect() })
+    let mut paths = BTreeMap::new();
+    for (name, rounds) in names.into_iter().zip(rounds.chunks(ROUNDS)) {
+        if paths.insert(name.to_owned(), per_call(rounds)).is_some() {
+            return Err(format!("two paths are called {name}").into());
+        }
+    }
+    Ok(Counts { taken_with: here()?, paths })
 }
 
 /// How many instructions each round took.

@@ -73,7 +73,8 @@ fn bare() -> Vec<Path> {
 fn breakers() -> Vec<Path> {
     let handle = |config| breaker::Handle::new(NAME, config);
     let layer = |config| CircuitBreakerLayer::new(handle(config));
-    let (config, run, permit) = (breaker::Config::new, handle(breaker::Config::new()), handle(breaker::Config::new()));
+    let config = breaker::Config::new;
+    let (permit, run, called) = (handle(config()), handle(config()), handle(config()));
     let never = config().minimum_calls(1 << 40);
     vec![
         service("breaker", behind(&layer(config()), AtOnce)),
@@ -82,6 +83,7 @@ fn breakers() -> Vec<Path> {
         service("breaker_count_window", behind(&layer(config().count_window(100)), AtOnce)),
         service("breaker_failure", behind(&layer(never), Fails)).refused(),
         operation("breaker_permit", move |_| permit.acquire().map(Permit::success).is_ok()),
+        operation("breaker_call", move |n| called.call(|| Ok::<_, Down>(black_box(n))).is_ok()),
         operation("breaker_run", move |n| finish(run.run(Answered::<Down>::new(AtOnce, n)))),
     ]
 }
@@ -114,10 +116,11 @@ fn rejections() -> Vec<Path> {
     assert!(used_up.try_acquire().is_ok(), "the only one");
     let busy = LoadShedLayer::new(load_shed::Handle::new(NAME, load_shed::Config::new().in_flight(1)));
     occupy(&mut busy.layer(Upstream::<Error<Down>>::new(PendingOnce)));
-    let (no_permit, no_place, no_token) = (open.clone(), full.clone(), used_up.clone());
+    let (no_permit, no_call, no_place, no_token) = (open.clone(), open.clone(), full.clone(), used_up.clone());
     let paths = vec![
         service("breaker_open", behind_own(&CircuitBreakerLayer::new(open))),
         operation("breaker_open_permit", move |_| no_permit.acquire().is_ok()),
+        operation("breaker_open_call", move |n| no_call.call(|| Ok::<_, Down>(black_box(n))).is_ok()),
         service("bulkhead_full", behind_own(&BulkheadLayer::new(full))),
         operation("bulkhead_full_permit", move |_| no_place.try_acquire().is_ok()),
         service("rate_limit_refused", behind_own(&RateLimitLayer::new(used_up))),
