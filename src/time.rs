@@ -71,11 +71,16 @@ impl Tick {
 
     /// The instant to hand to a timer of tokio, `None` when it lies beyond what the platform can say.
     pub(crate) fn to_instant(self) -> Option<tokio::time::Instant> {
+        self.to_instant_at(&mut Moment::new())
+    }
+
+    /// [`to_instant`](Self::to_instant), for who knows the present already.
+    pub(crate) fn to_instant_at(self, now: &mut Moment) -> Option<tokio::time::Instant> {
         if READS_COUNTER {
             // The clocks of the timer and of the ticks differ a little. Who is woken is to find that it is time.
-            let left = self.since(Self::now());
+            let left = self.since(now.tick());
             let late = if left.is_zero() { left } else { LATE };
-            return tokio::time::Instant::now().checked_add(left.saturating_add(late));
+            return instant_after(left.saturating_add(late));
         }
         epoch().checked_add(Duration::from_nanos(self.0)).map(tokio::time::Instant::from_std)
     }
@@ -145,6 +150,12 @@ impl From<Tick> for Moment {
     fn from(tick: Tick) -> Self {
         Self(Some(tick))
     }
+}
+
+/// The instant so long from now, `None` when it lies beyond what the platform can say. For timers that no tick is
+/// compared with when they end.
+pub(crate) fn instant_after(wait: Duration) -> Option<tokio::time::Instant> {
+    tokio::time::Instant::now().checked_add(wait)
 }
 
 /// The wall clock, for dates in headers and for "when" in snapshots; never for a decision about waiting.

@@ -117,7 +117,7 @@ impl<P: Policy> Gatekeeper<P> {
         }
     }
 
-    /// Whether the service was asked when this was last asked whether it is ready. Of one call: the next has to ask anew.
+    /// Whether the service was asked when this was last asked whether it is ready. The next call has to ask anew.
     #[inline]
     pub(super) const fn was_asked(&mut self) -> bool {
         let asked = !self.shut;

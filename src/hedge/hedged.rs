@@ -16,7 +16,7 @@ use crate::{
         race::Race,
         rule::Judgement,
     },
-    time::Tick,
+    time::{Tick, instant_after},
 };
 
 /// Where further copies of a call come from.
@@ -218,12 +218,11 @@ where
             return Poll::Pending;
         }
         if !course.timed {
-            let now = Tick::now();
-            let delay = core.delay(now);
+            let delay = core.delay(Tick::now());
             if delay.is_zero() {
                 return Poll::Ready(());
             }
-            match (&mut *this.timer, (now + delay).to_instant()) {
+            match (&mut *this.timer, instant_after(delay)) {
                 (_, None) => return Poll::Pending,
                 (Some(timer), Some(end)) => timer.as_mut().reset(end),
                 (timer, Some(end)) => *timer = Some(Box::pin(tokio::time::sleep_until(end))),

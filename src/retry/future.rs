@@ -19,7 +19,7 @@ use crate::{
         plan::Course,
         rule::Rule,
     },
-    time::Tick,
+    time::{Tick, instant_after},
 };
 
 /// What further attempts are made with.
@@ -137,7 +137,7 @@ fn set_timer(timer: &mut Option<Pin<Box<Sleep>>>, wait: Duration) -> bool {
     if wait.is_zero() {
         return false;
     }
-    match (timer, (Tick::now() + wait).to_instant()) {
+    match (timer, instant_after(wait)) {
         (Some(timer), Some(end)) => timer.as_mut().reset(end),
         (timer, _) => *timer = Some(Box::pin(sleep(wait))),
     }

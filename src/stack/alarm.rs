@@ -39,18 +39,19 @@ impl Beat {
 
 impl Alarm {
     /// Waits until a time, whatever it waited for before.
-    pub(super) fn poll(&mut self, at: Tick, cx: &mut Context<'_>) -> Poll<Beat> {
-        let Some(instant) = at.to_instant().filter(|_| at != Tick::NEVER) else { return Poll::Pending };
-        let sleep = match &mut *self.sleep {
-            Some(sleep) => {
-                if self.at != at {
-                    sleep.as_mut().reset(instant);
-                }
-                sleep
+    pub(super) fn poll(&mut self, at: Tick, now: &mut Moment, cx: &mut Context<'_>) -> Poll<Beat> {
+        if at == Tick::NEVER {
+            return Poll::Pending;
+        }
+        if self.at != at || self.sleep.is_none() {
+            let Some(instant) = at.to_instant_at(now) else { return Poll::Pending };
+            match &mut *self.sleep {
+                Some(sleep) => sleep.as_mut().reset(instant),
+                none => *none = Some(Box::pin(sleep_until(instant))),
             }
-            none => none.insert(Box::pin(sleep_until(instant))),
-        };
-        self.at = at;
+            self.at = at;
+        }
+        let Some(sleep) = &mut *self.sleep else { return Poll::Pending };
         // Without tokio's cooperative budget: a service that has used it up would keep the alarm from going off for
         // ever, and such a service is just what a limit is for.
         ready!(pin!(tokio::task::unconstrained(sleep.as_mut())).poll(cx));

@@ -187,7 +187,8 @@ where
                             if *this.until == Tick::NEVER {
                                 *this.until = end(policies, *this.deadline, &mut beat.now);
                             }
-                            beat = ready!(this.alarm.poll(tries.until().min(*this.until), cx));
+                            let at = tries.until().min(*this.until);
+                            beat = ready!(this.alarm.poll(at, &mut beat.now, cx));
                         }
                     }
                 }

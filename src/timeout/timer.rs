@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Sleep;
 
-use crate::{deadline::Deadline, time::Tick};
+use crate::{deadline::Deadline, time::instant_after};
 
 /// When a call is cut off.
 #[derive(Debug, Default)]
@@ -28,10 +28,8 @@ impl Timer {
     /// nearer cuts it short.
     pub(crate) fn poll(&mut self, limit: Duration, deadline: Option<Deadline>, cx: &mut Context<'_>) -> Poll<()> {
         if matches!(self, Self::Idle) {
-            let own = Tick::now() + limit;
-            let until = deadline.map_or(own, |deadline| own.min(deadline.tick()));
-            let instant = until.to_instant().filter(|_| until != Tick::NEVER);
-            *self = instant.map_or(Self::Never, |at| Self::Armed(Box::pin(tokio::time::sleep_until(at))));
+            let left = deadline.map_or(limit, |deadline| limit.min(deadline.left()));
+            *self = instant_after(left).map_or(Self::Never, |at| Self::Armed(Box::pin(tokio::time::sleep_until(at))));
         }
         match self {
             // Without tokio's cooperative budget: a service that has used it up would keep the timer from firing for

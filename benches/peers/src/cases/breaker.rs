@@ -51,6 +51,8 @@ fn closed(manner: Manner) -> Vec<Side> {
     if manner == Manner::AtOnce {
         let permit = ours::breaker(ours::circuit());
         sides.push(operation("mainstay-permit", permit, |it, _| it.acquire().map(Permit::success).is_ok()));
+        let call = |it: &Handle, n| it.call(|| Ok::<u64, Down>(n)).is_ok();
+        sides.push(operation("mainstay-call", ours::breaker(ours::circuit().measure_latency(false)), call));
     }
     sides
 }
