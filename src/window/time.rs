@@ -281,16 +281,15 @@ impl TimeWindow {
         let newest = written().map(|(_, number)| number).fold(self.number(at.as_nanos(), epoch), u64::max);
         let oldest = newest.saturating_sub(self.buckets - 1);
         let mut sums = [0_u64; 4];
-        for (ring, written) in written() {
-            let mut slot = oldest % self.buckets;
-            for bucket in oldest..=written.min(newest) {
-                for (kind, sum) in sums.iter_mut().enumerate() {
-                    let word = ring.word(slot, kind).load(Relaxed);
-                    if word::age(word, bucket) == 0 {
-                        *sum += word & word::MOST;
+        // In a ring that was last written before the window, old words might pass for new ones.
+        for (ring, _) in written().filter(|(_, written)| *written >= oldest) {
+            for Line(words) in &ring.words {
+                for (at, word) in words.iter().enumerate() {
+                    let word = word.load(Relaxed);
+                    if word::age(word, newest) < self.buckets {
+                        sums[at % 4] += word & word::MOST;
                     }
                 }
-                slot = if slot + 1 == self.buckets { 0 } else { slot + 1 };
             }
         }
         Counts::from_array(sums)
