@@ -87,7 +87,7 @@ fn take_seat() -> Seat {
 }
 
 /// How many lanes have one owner: a thread on every core, and the one that started them.
-fn owned_lanes() -> usize {
+pub(crate) fn owned_lanes() -> usize {
     use std::sync::OnceLock;
     static LANES: OnceLock<usize> = OnceLock::new();
     *LANES.get_or_init(|| std::thread::available_parallelism().map_or(4, usize::from).min(64) + 1)
@@ -158,6 +158,43 @@ impl<T> Lanes<T> {
 impl<T> fmt::Debug for Lanes<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lanes").field("in_use", &self.iter().count()).finish_non_exhaustive()
+    }
+}
+
+/// Lanes that all are there from the start, side by side: where a lane is looked for so often that the way over a
+/// pointer counts. The last is the one that is shared.
+pub(crate) struct Row<T>(Box<[Padded<T>]>);
+
+impl<T> Row<T> {
+    /// So many lanes; there may be none.
+    pub(crate) fn new(lanes: usize, make: impl Fn() -> T) -> Self {
+        Self((0..lanes).map(|_| Padded(make())).collect())
+    }
+
+    /// The lane of a seat.
+    #[inline(always)]
+    pub(crate) fn get(&self, seat: Seat) -> Option<&T> {
+        let at = (seat.0 as usize).min(self.0.len().wrapping_sub(1));
+        self.0.get(at).map(|lane| &lane.0)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|lane| &lane.0)
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn heap_size(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+}
+
+impl<T> fmt::Debug for Row<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row").field("lanes", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -250,5 +287,15 @@ mod tests {
         lines.sort_unstable();
         lines.dedup();
         assert_eq!(lines.len(), 9);
+    }
+
+    #[test]
+    fn in_a_row_the_last_lane_is_shared_and_there_may_be_none() {
+        let row = Row::new(3, || AtomicU64::new(0));
+        let at = |seat: Seat| std::ptr::from_ref(row.get(seat).unwrap()).addr() / 128;
+        let lanes = [0, 1, 2, 3].map(|seat| at(Seat::numbered(seat)));
+        assert!(lanes[0] < lanes[1] && lanes[1] < lanes[2] && lanes[2] == lanes[3]);
+        assert_eq!((at(Seat::SHARED), row.heap_size()), (lanes[2], 3 * 128));
+        assert!(Row::new(0, || ()).get(Seat::SHARED).is_none());
     }
 }

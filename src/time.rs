@@ -4,7 +4,8 @@
 //! one runtime, and its arithmetic saturates: no jump of the clock and no configured duration can make it panic.
 //!
 //! Where tokio's clock cannot be paused, because its feature `test-util` is not part of the build, nobody can tell it
-//! from the processor's counter, which costs a third: see [`counter`].
+//! from the processor's counter, which costs a third. That is read then, and checked against the system's clock once a
+//! millisecond.
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place that reads clocks")]
 

@@ -1,5 +1,4 @@
-//! One bulkhead: places taken and given back in one word, and a queue behind a lock that is touched only when all
-//! places are taken.
+//! One bulkhead: its places, and a queue behind a lock that is touched only when all places are taken.
 
 use std::{
     collections::HashSet,
@@ -9,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Sleep;
 
 use crate::{
@@ -17,24 +16,20 @@ use crate::{
     bulkhead::{
         config::Config,
         line::{Line, Ticket, room},
+        places::{Join, Places, Take},
     },
     error::{Reason, Rejection},
     name::Name,
     observe::{Event, Sink},
     priority::Priority,
-    sync::atomic::{
-        AtomicBool, AtomicU32, AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed},
-    },
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     time::{Tick, nanos},
     waiters::Waiters,
 };
 
 #[derive(Debug)]
 pub(super) struct Core {
-    // How many run, in the lower half, and how many wait, in the upper. While somebody waits, the word changes under
-    // the lock only: so no place is given back past a waiter.
-    word: AtomicU64,
+    places: Places,
     limit: AtomicU32,
     reserve: AtomicU32,
     max_queue: AtomicU32,
@@ -69,22 +64,21 @@ pub struct Wait {
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-const ONE_WAITS: u64 = 1 << 32;
-
-#[inline]
-fn running(word: u64) -> u32 {
-    (word & u64::from(u32::MAX)) as u32
+/// How many calls of the lowest priority may run.
+fn lowest(config: &Config) -> u32 {
+    room(config.limit, config.reserve, Priority::Low)
 }
 
-#[inline]
-fn waiting(word: u64) -> u32 {
-    (word >> 32) as u32
+/// Whether idle places may lie in the lanes of threads. Not where callers wait to be ready: each that is given back is
+/// looked for then, and not only by those who find none.
+fn may_lease(config: &Config) -> bool {
+    config.readiness == Readiness::Reject
 }
 
 impl Core {
     pub(super) fn new(name: Name, config: &Config) -> Self {
         let core = Self {
-            word: AtomicU64::new(0),
+            places: Places::new(lowest(config), may_lease(config)),
             limit: AtomicU32::new(0),
             reserve: AtomicU32::new(0),
             max_queue: AtomicU32::new(0),
@@ -102,12 +96,14 @@ impl Core {
 
     /// Takes over settings. Calls that run go on; with more places, those that wait get them.
     pub(super) fn set(&self, config: &Config) {
+        let queue = self.queue.lock();
         self.limit.store(config.limit, Relaxed);
         self.reserve.store(config.reserve, Relaxed);
         self.max_queue.store(config.max_queue, Relaxed);
         self.max_wait.store(nanos(config.max_wait), Relaxed);
         self.unready.store(config.readiness == Readiness::Unready, Relaxed);
-        self.serve_waiting();
+        self.places.set(lowest(config), may_lease(config));
+        self.serve(queue);
         self.waiters.wake_all();
     }
 
@@ -123,11 +119,11 @@ impl Core {
     }
 
     pub(super) fn running(&self) -> u32 {
-        running(self.word.load(Acquire))
+        self.places.running()
     }
 
     pub(super) fn waiting(&self) -> u32 {
-        waiting(self.word.load(Acquire))
+        self.places.waiting()
     }
 
     #[inline]
@@ -143,32 +139,46 @@ impl Core {
     /// Takes a place if there is one and nobody is ahead.
     #[inline]
     pub(super) fn take(&self, priority: Priority) -> Result<(), Rejection> {
-        if self.take_free(priority) {
-            return Ok(());
-        }
-        if self.waiting() > 0 && self.take_past_lower(&self.queue.lock(), priority) {
-            return Ok(());
-        }
-        Err(self.refuse())
+        if self.take_free(priority) { Ok(()) } else { self.take_or_refuse(priority) }
+    }
+
+    #[cold]
+    fn take_or_refuse(&self, priority: Priority) -> Result<(), Rejection> {
+        let may = self.waiting() > 0 && self.take_past_lower(&self.queue.lock(), priority);
+        if may { Ok(()) } else { Err(self.refuse()) }
     }
 
     /// Takes a place if one is free and nobody waits.
+    // Only the way through a lane is inlined where it is called, all others are functions; as in `give_back`.
     #[inline]
     pub(super) fn take_free(&self, priority: Priority) -> bool {
-        let mut word = self.word.load(Relaxed);
-        while waiting(word) == 0 && running(word) < self.room(priority) {
-            match self.word.compare_exchange_weak(word, word + 1, AcqRel, Relaxed) {
-                Ok(_) => return true,
-                Err(now) => word = now,
-            }
+        match self.places.take(self.room(priority)) {
+            Take::Taken => true,
+            Take::Full | Take::Behind => false,
+            came @ (Take::Unswept | Take::Stray) => self.take_again(priority, came),
         }
-        false
+    }
+
+    /// Takes a place where a first look has not shown whether there is one.
+    #[cold]
+    fn take_again(&self, priority: Priority, mut came: Take) -> bool {
+        loop {
+            match came {
+                Take::Taken => return true,
+                Take::Full | Take::Behind => return false,
+                Take::Unswept => {
+                    let _queue = self.queue.lock();
+                    self.places.sweep();
+                }
+                Take::Stray => self.give_past_lanes(),
+            }
+            came = self.places.take(self.room(priority));
+        }
     }
 
     /// Takes a place that those who wait may not have, because they matter less.
     fn take_past_lower(&self, queue: &Queue, priority: Priority) -> bool {
-        let may = |word| running(word) < self.room(priority) && !queue.line.is_ahead_of(priority);
-        self.word.fetch_update(AcqRel, Acquire, |word| may(word).then_some(word + 1)).is_ok()
+        !queue.line.is_ahead_of(priority) && self.places.take_past(self.room(priority))
     }
 
     #[cold]
@@ -181,29 +191,23 @@ impl Core {
 
     /// Takes a place, or one in the queue.
     pub(super) fn enter(&self, priority: Priority) -> Result<Option<Wait>, Rejection> {
-        let word = self.word.load(Relaxed);
-        let free = waiting(word) == 0 && running(word) < self.room(priority);
-        if free && self.word.compare_exchange(word, word + 1, AcqRel, Relaxed).is_ok() {
+        if self.take_free(priority) {
             return Ok(None);
         }
         let mut queue = self.queue.lock();
         if self.take_past_lower(&queue, priority) {
             return Ok(None);
         }
-        let max_queue = self.max_queue.load(Relaxed);
-        let mut took = false;
-        // In one step with the look at the places: one that is given back after it finds the waiter.
-        let joined = self.word.fetch_update(AcqRel, Acquire, |word| {
-            took = waiting(word) == 0 && running(word) < self.room(priority);
-            let step = if took { 1 } else { ONE_WAITS };
-            (took || waiting(word) < max_queue).then_some(word + step)
-        });
-        if joined.is_err() {
-            drop(queue);
-            return Err(self.refuse());
-        }
-        if took {
-            return Ok(None);
+        loop {
+            match self.places.take_or_join(self.room(priority), self.max_queue.load(Relaxed)) {
+                Join::Took => return Ok(None),
+                Join::Joined => break,
+                Join::TurnedAway => {
+                    drop(queue);
+                    return Err(self.refuse());
+                }
+                Join::Unswept => self.places.sweep(),
+            }
         }
         let ticket = queue.line.join(priority, None);
         drop(queue);
@@ -245,7 +249,7 @@ impl Core {
         }
         let left = queue.line.leave(ticket);
         if left.is_some() {
-            self.word.fetch_sub(ONE_WAITS, AcqRel);
+            self.places.leave();
         }
         drop(queue);
         drop(left);
@@ -262,9 +266,20 @@ impl Core {
     /// Gives a place back: to the next in the queue, or to whoever comes.
     #[inline]
     pub(super) fn give_back(&self) {
-        let free = |word| (waiting(word) == 0).then(|| word - 1);
-        if self.word.fetch_update(AcqRel, Acquire, free).is_err() {
-            self.hand_over();
+        let left = self.places.give();
+        self.given(left);
+    }
+
+    /// Gives a place back that was found in a lane and does not belong there.
+    fn give_past_lanes(&self) {
+        let left = self.places.give_to_word(1);
+        self.given(left);
+    }
+
+    #[inline]
+    fn given(&self, left: u32) {
+        if left > 0 {
+            self.hand_over(left);
         }
         // Only callers in unready mode wait for this; looking for them costs a fence.
         if self.unready.load(Relaxed) {
@@ -273,23 +288,24 @@ impl Core {
     }
 
     #[cold]
-    fn hand_over(&self) {
+    fn hand_over(&self, places: u32) {
         let queue = self.queue.lock();
-        self.word.fetch_sub(1, AcqRel);
+        self.places.hand_back(places);
         self.serve(queue);
     }
 
-    fn serve_waiting(&self) {
-        self.serve(self.queue.lock());
+    /// Bytes on the heap, while nobody waits.
+    pub(super) fn heap_size(&self) -> usize {
+        self.places.heap_size()
     }
 
     /// Grants free places to those that wait, and wakes them after the lock.
-    fn serve(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
+    fn serve(&self, mut queue: MutexGuard<'_, Queue>) {
         let (limit, reserve) = (self.limit.load(Relaxed), self.reserve.load(Relaxed));
         let mut wakers = Vec::new();
-        while let Some((ticket, waker)) = queue.line.serve(self.running(), limit, reserve) {
+        while let Some((ticket, waker)) = queue.line.serve(self.places.taken(), limit, reserve) {
             // One waits less and one runs more: nobody else changes the word while somebody waits.
-            self.word.fetch_sub(ONE_WAITS - 1, AcqRel);
+            self.places.grant();
             queue.granted.insert(ticket);
             wakers.extend(waker);
         }

@@ -128,6 +128,34 @@ impl Handle {
         Acquire { core: Arc::clone(&self.core), priority: self.priority, wait: None }
     }
 
+    /// Calls a function in a place of its own, for work that is not asynchronous. It is not called when there is none.
+    ///
+    /// ```
+    /// # use mainstay::bulkhead::{Config, Handle};
+    /// let bulkhead = Handle::new("thumbnails", Config::new(4));
+    /// let size = bulkhead.call(|| "640".parse::<u32>())?;
+    /// assert_eq!((size, bulkhead.running()), (640, 0));
+    /// # Ok::<(), mainstay::Error<std::num::ParseIntError>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] when there is no place, [`Error::Inner`] with the function's own error.
+    #[inline]
+    pub fn call<T, E>(&self, function: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
+        struct Place<'a>(&'a Core);
+
+        impl Drop for Place<'_> {
+            fn drop(&mut self) {
+                self.0.give_back();
+            }
+        }
+
+        self.core.take(self.priority)?;
+        let _place = Place(&self.core);
+        function().map_err(Error::Inner)
+    }
+
     /// Runs a future in a place of its own, and waits for one if it must. It is not polled before.
     ///
     /// # Errors

@@ -54,19 +54,27 @@
 //!
 //! # Cost
 //!
-//! A call that finds a free place writes one word twice. The queue has a lock, which is not touched while nobody waits.
+//! A call writes the counter of its own thread twice, and seldom what threads share, until the places are full; from
+//! then on all calls write one word, until less than a quarter is in use. The counters take 128 bytes for each core and
+//! 256 more. A bulkhead has them only with four places or more for each counter (16 on two cores): a smaller one, and
+//! one in [unready mode](Readiness::Unready), always writes the word, even if its limit is raised later. The queue has
+//! a lock, which is touched only when somebody waits, or the places become full. The limit is exact all the time.
 
 mod config;
 mod core;
 mod handle;
 mod layer;
 mod line;
+mod places;
 mod rest;
 
 pub use self::core::Wait;
 pub use config::Config;
 pub use handle::{Acquire, Handle, Permit, Snapshot};
 pub use layer::{Bulkhead, BulkheadLayer, Held, QueuedBulkhead, QueuedBulkheadLayer, Waiting};
+
+#[doc(hidden)]
+pub use places::{Join, Places, Take};
 
 pub use crate::admission::Readiness;
 

@@ -28,7 +28,7 @@ impl Handle {
 
     /// Bytes of memory it takes while nobody waits, without its observers.
     pub(crate) fn memory(&self) -> usize {
-        2 * size_of::<usize>() + size_of_val(&*self.core) + Waiters::HEAP_SIZE
+        2 * size_of::<usize>() + size_of_val(&*self.core) + self.core.heap_size() + Waiters::HEAP_SIZE
     }
 }
 

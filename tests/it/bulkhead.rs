@@ -181,6 +181,131 @@ fn bh_05_no_more_run_than_may_and_nobody_is_lost() {
     assert_eq!(load(&bulkhead), (0, 0));
 }
 
+/// Numbers that look random and are the same every time.
+fn next(seed: &mut u64) -> u32 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) as u32
+}
+
+/// How many are in use by our own count, and the most there were.
+#[derive(Default)]
+struct InUse {
+    now: AtomicU32,
+    most: AtomicU32,
+}
+
+impl InUse {
+    fn more(&self) {
+        self.most.fetch_max(self.now.fetch_add(1, SeqCst) + 1, SeqCst);
+    }
+
+    fn less(&self, places: usize) {
+        self.now.fetch_sub(places as u32, SeqCst);
+    }
+}
+
+/// One thread that takes and gives back at random, and holds up to `most` places; how often it was turned away.
+fn take_and_give(bulkhead: &Handle, in_use: &InUse, (mut seed, most): (u64, usize), steps: u32) -> u32 {
+    let mut held = Vec::new();
+    let mut turned_away = 0;
+    for _ in 0..steps {
+        let bulkhead = bulkhead.with_priority([Priority::Normal, Priority::High][next(&mut seed) as usize % 2]);
+        match next(&mut seed) % 16 {
+            0..9 if held.len() < most => match bulkhead.try_acquire() {
+                Ok(permit) => {
+                    in_use.more();
+                    held.push(permit);
+                }
+                Err(_) => turned_away += 1,
+            },
+            // Through the queue: with nothing held, so that no two threads wait for each other; or given up at once.
+            9 => {
+                in_use.less(held.len());
+                held.clear();
+                if let Ok(permit) = tokio_test::block_on(bulkhead.acquire()) {
+                    in_use.more();
+                    held.push(permit);
+                }
+            }
+            10 => drop(task::spawn(bulkhead.acquire()).poll()),
+            _ if !held.is_empty() => {
+                in_use.less(1);
+                let any = next(&mut seed) as usize % held.len();
+                drop(held.swap_remove(any));
+            }
+            _ => {}
+        }
+    }
+    in_use.less(held.len());
+    turned_away
+}
+
+/// Eight threads at it, and what else is to happen meanwhile.
+fn crowd(bulkhead: &Handle, in_use: &InUse, most: usize, meanwhile: impl FnOnce()) -> u32 {
+    std::thread::scope(|scope| {
+        let threads = (1..=8).map(|seed| {
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                let _entered = runtime.enter();
+                take_and_give(bulkhead, in_use, (seed, most), 3_000)
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        meanwhile();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    })
+}
+
+/// Nothing runs and nobody waits; all places can be taken, on any thread, and no more.
+fn assert_whole(bulkhead: &Handle, limit: usize) {
+    assert_eq!(load(bulkhead), (0, 0));
+    let high = bulkhead.with_priority(Priority::High);
+    std::thread::scope(|scope| {
+        let taken = scope.spawn(|| (0..limit / 2).map(|_| high.try_acquire().unwrap()).collect::<Vec<_>>());
+        let mut taken = taken.join().unwrap();
+        taken.extend((limit / 2..limit).map(|_| high.try_acquire().unwrap()));
+        assert!(high.try_acquire().is_err());
+    });
+    assert_eq!(load(bulkhead), (0, 0));
+}
+
+#[test]
+fn a_crowd_gets_every_place_and_none_twice() {
+    for limit in [1, 8, 16, 40, 64, 200] {
+        let bulkhead = Handle::new("x", Config::new(limit).max_queue(8));
+        let in_use = InUse::default();
+        let enough = limit as usize / 8;
+        // A call that goes through the queue and is given up holds one more.
+        let turned_away = crowd(&bulkhead, &in_use, enough.saturating_sub(1), || ());
+        assert_eq!(turned_away, 0, "all of them together ask for no more than {limit}");
+        crowd(&bulkhead, &in_use, 2 * enough + 2, || ());
+        assert!(in_use.most.load(SeqCst) <= limit, "{} of {limit}", in_use.most.load(SeqCst));
+        assert_whole(&bulkhead, limit as usize);
+    }
+}
+
+#[test]
+fn a_crowd_loses_no_place_while_the_limits_change() {
+    let config = |limit: u32| Config::new(limit).max_queue(8);
+    let bulkhead = Handle::new("x", config(200));
+    let in_use = InUse::default();
+    crowd(&bulkhead, &in_use, 30, || {
+        let mut seed = 9;
+        for _ in 0..300 {
+            let limit = next(&mut seed) % 200 + 1;
+            let reserve = next(&mut seed) % limit;
+            let readiness = [Readiness::Reject, Readiness::Reject, Readiness::Unready][next(&mut seed) as usize % 3];
+            bulkhead.reconfigure(config(limit).reserve(reserve).readiness(readiness)).unwrap();
+            std::thread::yield_now();
+        }
+    });
+    assert!(in_use.most.load(SeqCst) <= 200);
+    for limit in [1, 20, 200] {
+        bulkhead.reconfigure(config(limit)).unwrap();
+        assert_whole(&bulkhead, limit as usize);
+    }
+}
+
 #[test]
 fn waiting_on_many_threads_everybody_is_served() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();

@@ -7,7 +7,7 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use mainstay::{
-    bulkhead::BulkheadLayer,
+    bulkhead::{self, BulkheadLayer},
     concurrency::{self, ConcurrencyLayer},
     load_shed::{self, LoadShedLayer, Throttle},
     rate_limit::{self, RateLimitLayer},
@@ -61,6 +61,8 @@ fn semaphore(places: u32) -> [Side; 2] {
 
 fn bulkhead() -> Vec<Side> {
     let mut sides = bulkhead_services(Manner::AtOnce);
+    let call = |it: &bulkhead::Handle, n| it.call(|| Ok::<u64, Down>(n)).is_ok();
+    sides.insert(1, operation("mainstay-call", ours::bulkhead(PLACES), call));
     sides.insert(1, operation("mainstay", ours::bulkhead(PLACES), |it, _| it.try_acquire().is_ok()));
     sides.extend(semaphore(PLACES));
     sides
