@@ -1,5 +1,6 @@
 //! A call through a balancer over ten instances: power of two choices on the calls that run, and on latency; and by
-//! whatever else picks. All sides run in tasks of a runtime, because tower's balancer needs a buffer to be shared, and the buffer a task.
+//! whatever else picks. All sides run in tasks of a runtime, because tower's balancer needs a buffer to be shared, and
+//! the buffer a task.
 
 use std::{hash::Hash, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! More of what each tenant has: places, also on three levels; what a look-up by itself takes; and what a stranger costs
-//! when all room is taken.
+//! More of what each tenant has: places, also on three levels; what a look-up by itself takes; and what a stranger
+//! costs when all room is taken.
 //!
 //! Tokio's semaphores are in the map that users write, as the breakers are in `keyed`.
 
