@@ -180,12 +180,14 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let state = match self.refused.take() {
-            Some(rejection) => State::Refused { rejection: Some(rejection) },
-            None => State::Called { future: self.inner.call(request) },
-        };
-        RespondFuture { state, respond: Arc::clone(&self.respond) }
+        let respond = Arc::clone(&self.respond);
+        if let refused @ Some(_) = self.refused.take() {
+            return RespondFuture { state: State::Refused { rejection: refused }, respond };
+        }
+        // Made where it is to lie: it may be large.
+        RespondFuture { state: State::Called { future: self.inner.call(request) }, respond }
     }
 }
 
@@ -232,6 +234,7 @@ where
 {
     type Output = Result<Response<RespondBody<B>>, E::Rest>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let rejection = match this.state.project() {

@@ -14,10 +14,10 @@ use tower::Service;
 use crate::{
     replay::Replay,
     retry::{
-        core::{Next, Step},
+        core::{Core, Next, Step},
         layer::Parts,
         plan::Course,
-        rule::Rule,
+        rule::{Judgement, Rule},
     },
     time::{Tick, instant_after},
 };
@@ -98,8 +98,14 @@ where
                     let polled = future.poll(cx);
                     let Poll::Ready(result) = &polled else { return Poll::Pending };
                     let (parts, spare) = (&**this.parts, this.spare.as_ref());
+                    let judgement = Core::judge(&*parts.rule, result.as_ref());
+                    // Before what the way on needs is laid out.
+                    if judgement == Judgement::Final && this.course.is_at_first() {
+                        return polled;
+                    }
                     let replay = |attempt| parts.replay.again(&spare?.kept, attempt);
-                    match parts.handle.core.step(&*parts.rule, this.course, result.as_ref(), replay) {
+                    let judged = (&*parts.rule, result.as_ref());
+                    match parts.handle.core.follow(judgement, this.course, judged, replay) {
                         Step::Final => return polled,
                         Step::GiveUp(how) => return polled.map_err(|error| parts.rule.exhausted(error, how)),
                         Step::Again(next) => {

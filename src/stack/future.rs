@@ -144,7 +144,8 @@ where
                     Some(fallback) => self.fall(fallback, polled, cx),
                 }
             }
-            _ => self.poll_on(Some((polled, judgement)), beat, cx),
+            Poll::Ready(_) => self.poll_on(Some((polled, judgement)), beat, cx),
+            Poll::Pending => self.wait(beat, cx),
         }
     }
 }
@@ -158,6 +159,20 @@ where
     H::Replay: Replay<Req>,
     H::Strategy: Strategy<Req, S::Response, S::Error>,
 {
+    /// Waits for the one attempt, for as long as the call may take. Apart from the way on, which would take along the
+    /// room of an answer that is not there.
+    #[inline(never)]
+    fn wait(mut self: Pin<&mut Self>, mut beat: Beat, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
+        let this = self.as_mut().project();
+        let StateProjection::Tries { tries } = this.state.project() else { return Poll::Pending };
+        if *this.until == Tick::NEVER {
+            *this.until = end(this.shared.policies(), *this.deadline, &mut beat.now);
+        }
+        let at = tries.until().min(*this.until);
+        beat = ready!(this.alarm.poll(at, &mut beat.now, cx));
+        self.poll_on(None, beat, cx)
+    }
+
     /// Polls a call wherever it stands. `one` is what was seen of its one attempt in this very poll.
     #[inline(never)]
     fn poll_on(
