@@ -65,6 +65,11 @@ fn first_request() -> u64 {
     NEXT.fetch_add(1 << 32, Relaxed)
 }
 
+/// A number for the thread of a request: it differs from that of another thread in the sample.
+pub fn thread_of(request: u64) -> u64 {
+    request >> 32
+}
+
 fn each(mut call: impl FnMut(u64) -> bool + Send + 'static) -> Calls {
     let mut next = first_request();
     Box::new(move |calls| {

@@ -1,6 +1,7 @@
 //! The service that all cases call, and the one way in which they call.
 
 use std::{
+    cell::Cell,
     fmt,
     future::Future,
     hint::black_box,
@@ -21,6 +22,8 @@ pub enum Manner {
     PendingOnce,
     /// With an error, at the first poll.
     Fails,
+    /// At the first poll: every tenth request with an error, and when it comes again, without.
+    TenthFails,
 }
 
 /// The service's error. It has no size: a peer pays for its own error only.
@@ -101,8 +104,19 @@ impl<E: Fails> Future for Answered<E> {
                 self.manner = Manner::AtOnce;
                 Poll::Pending
             }
+            Manner::TenthFails if self.request % 10 == 0 && comes_anew(self.request) => Poll::Ready(Err(E::down())),
+            Manner::TenthFails => Poll::Ready(Ok(self.request)),
         }
     }
+}
+
+/// Whether it is another request than the last that this thread asked about. Not known to a service: of which clone a
+/// retry calls it is the retry's affair.
+fn comes_anew(request: u64) -> bool {
+    thread_local! {
+        static LAST: Cell<u64> = const { Cell::new(u64::MAX) };
+    }
+    LAST.replace(request) != request
 }
 
 impl<E: Fails> Service<u64> for Upstream<E> {
@@ -142,4 +156,17 @@ pub fn drive<S: Service<u64>>(service: &mut S, request: u64) -> bool {
         }
     };
     ready.is_ok() && finish(service.call(black_box(request)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_fails_once() {
+        let mut upstream = Upstream::<Down>::new(Manner::TenthFails);
+        let answered: Vec<_> = [9, 10, 10, 11, 20, 20].map(|n| drive(&mut upstream.clone(), n)).into();
+        assert_eq!(answered, [true, false, true, true, false, true]);
+        assert!(drive(&mut upstream, 20), "whichever clone is called");
+    }
 }

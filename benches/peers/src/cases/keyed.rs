@@ -21,7 +21,7 @@ use mainstay::{
 use tower::Layer;
 
 use crate::{
-    case::{Case, Side, future, operation, service},
+    case::{Case, Side, future, operation, service, thread_of},
     peers::{MINIMUM_CALLS, PLENTY, failsafe as fs, mainstay as ours, recloser as rc, resilience},
     upstream::{Answered, Down, Manner, Upstream, drive},
 };
@@ -29,7 +29,9 @@ use crate::{
 pub fn cases() -> Vec<Case> {
     let names = names(100);
     let sides = |keyed: Vec<Keyed>| keyed.into_iter().map(|it| it.side).collect();
-    vec![Case::answered("keyed", sides(breakers(names))), Case::answered("keyed_rate_limit", sides(rate_limits(names)))]
+    let mut breakers: Vec<Side> = sides(breakers(names));
+    breakers.push(circuits("mainstay-own", names, own, ours::circuit()).side);
+    vec![Case::answered("keyed", breakers), Case::answered("keyed_rate_limit", sides(rate_limits(names)))]
 }
 
 /// All tenants there are, for the rest of the run.
@@ -41,10 +43,18 @@ pub fn names(count: usize) -> Names {
 
 /// The tenant of a request. Those of requests in turn lie far apart, and twice as many requests as there are tenants
 /// meet nearly all of them.
-fn tenant(names: Names, request: u64) -> &'static String {
+pub fn tenant(names: Names, request: u64) -> &'static String {
     let part = request.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     &names[((u128::from(part) * names.len() as u128) >> 64) as usize]
 }
+
+/// The tenant of a request, where each thread has one of its own in a sample.
+pub fn own(names: Names, request: u64) -> &'static String {
+    &names[thread_of(request) as usize % names.len()]
+}
+
+/// Whose request it is.
+pub type WhoseIs = fn(Names, u64) -> &'static String;
 
 /// An implementation, and what makes a policy for every tenant without a call.
 pub struct Keyed {
@@ -57,7 +67,7 @@ fn keyed(side: Side, fill: impl Fn() + 'static) -> Keyed {
 }
 
 /// The look-up of a name, and no policy.
-fn bare(names: Names) -> Keyed {
+pub fn bare(names: Names) -> Keyed {
     let call = |names: &Names, n| {
         std::hint::black_box(tenant(names, n));
         Answered::<Down>::new(Manner::AtOnce, n)
@@ -68,8 +78,8 @@ fn bare(names: Names) -> Keyed {
 pub fn breakers(names: Names) -> Vec<Keyed> {
     vec![
         bare(names),
-        circuits("mainstay", names, ours::circuit()),
-        circuits("mainstay-no-latency", names, ours::circuit().measure_latency(false)),
+        circuits("mainstay", names, tenant, ours::circuit()),
+        circuits("mainstay-no-latency", names, tenant, ours::circuit().measure_latency(false)),
         services_in_map(names),
         mapped("failsafe", names, Sharded::new(failsafe), |breaker, n| breaker.call(answered(n))),
         mapped("failsafe-mutex", names, Locked::new(failsafe), |breaker, n| breaker.call(answered(n))),
@@ -78,10 +88,10 @@ pub fn breakers(names: Names) -> Vec<Keyed> {
     ]
 }
 
-fn circuits(name: &'static str, names: Names, circuit: breaker::Config) -> Keyed {
+fn circuits(name: &'static str, names: Names, whose: WhoseIs, circuit: breaker::Config) -> Keyed {
     let config = Config::new(circuit).max_keys(names.len().max(10_000)).idle_for(DAY);
     let tenants = Tenants::<breaker::Handle>::new("tenants", config);
-    let layer = KeyedLayer::new(tenants.by(str_key_fn(move |n: &u64| Some(tenant(names, *n).as_str()))));
+    let layer = KeyedLayer::new(tenants.by(str_key_fn(move |n: &u64| Some(whose(names, *n).as_str()))));
     let fill = move || names.iter().for_each(|name| drop(tenants.get(name.as_str())));
     keyed(service(name, ours::behind(layer, Manner::AtOnce)), fill)
 }
@@ -97,19 +107,19 @@ fn answered(n: u64) -> Answered<Down> {
 }
 
 /// A map from names to what shares its state with its clones.
-trait Map: Send + Sync + 'static {
+pub trait Map: Send + Sync + 'static {
     type Value;
 
     fn get(&self, name: &str) -> Self::Value;
 }
 
-struct Sharded<V> {
+pub struct Sharded<V> {
     map: DashMap<String, V>,
     make: fn() -> V,
 }
 
 impl<V> Sharded<V> {
-    fn new(make: fn() -> V) -> Arc<Self> {
+    pub fn new(make: fn() -> V) -> Arc<Self> {
         Arc::new(Self { map: DashMap::new(), make })
     }
 }

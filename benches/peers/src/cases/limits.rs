@@ -44,6 +44,7 @@ fn bulkhead_services(manner: Manner) -> Vec<Side> {
         bare(manner),
         service("mainstay-service", ours::behind(BulkheadLayer::new(ours::bulkhead(PLACES)), manner)),
         service("mainstay-error", ours::behind_own(BulkheadLayer::new(ours::bulkhead(PLACES)), manner)),
+        service("mainstay-queued", ours::behind(BulkheadLayer::new(ours::bulkhead(PLACES)).queued(), manner)),
         service("tower", towers::concurrency().layer(peer(manner))),
         service("tower-resilience", resilience::bulkhead(PLACES as usize).layer(peer(manner))),
     ]
@@ -150,11 +151,12 @@ fn load_shed() -> Vec<Side> {
 
 /// Limits that learn from latency, by AIMD; tower's is fixed.
 fn adaptive() -> Vec<Side> {
-    let handle = concurrency::Handle::new("upstream", concurrency::Config::aimd());
+    let layer = |config| ConcurrencyLayer::new(concurrency::Handle::new("upstream", config));
     let aimd = Aimd::builder().initial_limit(20).build().expect("good settings");
     vec![
         bare(Manner::AtOnce),
-        service("mainstay", ours::behind(ConcurrencyLayer::new(handle), Manner::AtOnce)),
+        service("mainstay", ours::behind(layer(concurrency::Config::aimd()), Manner::AtOnce)),
+        service("mainstay-gradient", ours::behind(layer(concurrency::Config::new()), Manner::AtOnce)),
         service("tower-resilience", AdaptiveLimiterLayer::new(aimd).layer(peer(Manner::AtOnce))),
         service("tower", towers::concurrency().layer(peer(Manner::AtOnce))),
     ]

@@ -12,6 +12,7 @@ mod limits;
 mod pick;
 mod retry;
 mod stack;
+mod tenants;
 pub mod window;
 
 /// All that are measured in each run, in the order of the table.
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Case> {
         window::cases(),
         stack::cases(),
         keyed::cases(),
+        tenants::cases(),
         pick::cases(),
     ]
     .into_iter()

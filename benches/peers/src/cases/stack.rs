@@ -2,7 +2,7 @@
 //!
 //! Tower's own has no fallback and no breaker.
 
-use mainstay::{BoxError, Stack, fallback::Fallback};
+use mainstay::{BoxError, Stack, fallback::Fallback, stack::Config};
 
 use super::bare;
 use crate::{
@@ -28,6 +28,7 @@ fn stack(manner: Manner) -> Vec<Side> {
         service("mainstay-no-latency", unmeasured.service(ours::served(manner))),
         service("mainstay-error", build(ours::circuit()).service(ours::OwnServed::new(manner))),
         service("mainstay-standard", Stack::standard("upstream").service(ours::served(manner))),
+        service("mainstay-empty", Config::new().builder("upstream").build().service(ours::served(manner))),
         service("mainstay-layers", ours::layers(manner)),
         operation("mainstay-run", build(ours::circuit()), move |stack, n| {
             finish(stack.run_carrying(|| Answered::<BoxError>::new(manner, n)))

@@ -62,6 +62,12 @@ pub fn retry<E>() -> RetryLayer<u64, u64, E> {
     RetryLayer::builder().max_attempts(ATTEMPTS as usize).budget(budget()).build()
 }
 
+/// The same with a budget that has nothing left.
+pub fn retry_used_up<E>() -> RetryLayer<u64, u64, E> {
+    let none = RetryBudgetBuilder::new().token_bucket().tokens_per_second(0.0).initial_tokens(0);
+    RetryLayer::builder().max_attempts(ATTEMPTS as usize).budget(none.build().expect("good settings")).build()
+}
+
 pub fn timeout() -> TimeLimiterLayer {
     TimeLimiterLayer::builder().timeout_duration(LIMIT).build()
 }

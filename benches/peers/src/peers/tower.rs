@@ -43,7 +43,11 @@ impl<E> tower::retry::Policy<u64, u64, E> for Policy {
 }
 
 pub fn retry() -> RetryLayer<Policy> {
-    RetryLayer::new(Policy { budget: Arc::new(TpsBudget::default()), left: ATTEMPTS - 1 })
+    retry_within(TpsBudget::default())
+}
+
+pub fn retry_within(budget: TpsBudget) -> RetryLayer<Policy> {
+    RetryLayer::new(Policy { budget: Arc::new(budget), left: ATTEMPTS - 1 })
 }
 
 pub fn concurrency() -> GlobalConcurrencyLimitLayer {
