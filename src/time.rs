@@ -1,11 +1,12 @@
 //! The only clock of the crate.
 //!
-//! It follows `tokio::time::pause` and `tokio::time::advance`, works without a runtime, never runs backwards inside
-//! one runtime, and its arithmetic saturates: no jump of the clock and no configured duration can make it panic.
+//! It follows `tokio::time::pause` and `tokio::time::advance`, works without a runtime, and its arithmetic saturates:
+//! no jump of the clock and no configured duration can make it panic.
 //!
 //! Where tokio's clock cannot be paused, because its feature `test-util` is not part of the build, nobody can tell it
 //! from the processor's counter, which costs a third. That is read then, and checked against the system's clock once a
-//! millisecond.
+//! millisecond. So a tick may be some microseconds before one that was read earlier, on the same thread too; whoever
+//! compares ticks takes that for no time at all.
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place that reads clocks")]
 
@@ -49,8 +50,8 @@ impl Tick {
         self.0
     }
 
-    /// The present, by tokio's clock. In a build in which that cannot be paused, readings of different threads may be
-    /// some microseconds apart.
+    /// The present, by tokio's clock. In a build in which that cannot be paused, a reading may be some microseconds
+    /// before an earlier one, of another thread or of the same.
     #[must_use]
     pub fn now() -> Self {
         Self(if READS_COUNTER { counter::now() } else { os_now() })
