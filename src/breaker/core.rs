@@ -89,6 +89,8 @@ impl Drop for Core {
 
 impl Core {
     pub(super) fn new(name: Name, config: Config) -> Arc<Self> {
+        // The first reading of the clock may take a while: see there. Better now than in somebody's call.
+        let _first = Tick::now();
         Arc::new_cyclic(|me| Self {
             word: AtomicU64::new(Word::new(0, CircuitState::Closed).0),
             limits: Limits::new(&config),

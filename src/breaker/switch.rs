@@ -72,13 +72,15 @@ impl Core {
 
     /// A task that turns the circuit half-open on time. It knows the breaker weakly, and none is started where there is
     /// no runtime: the next call or question then does the same.
-    fn set_alarm(&self, at: Tick) -> Option<AbortHandle> {
+    fn set_alarm(&self, due: Tick) -> Option<AbortHandle> {
         let runtime = tokio::runtime::Handle::try_current().ok()?;
-        let (core, at) = (self.me.clone(), at.to_instant()?);
+        let (core, at) = (self.me.clone(), due.to_instant()?);
         let task = runtime.spawn(async move {
             tokio::time::sleep_until(at).await;
             if let Some(core) = core.upgrade() {
-                core.look_at_clock(&mut Moment::new());
+                // It rings once. Were the clock of the ticks behind that of the timer, the time would seem not to have
+                // come, and the circuit stay open until somebody asks.
+                core.look_at_clock(&mut Moment::from(Tick::now().max(due)));
             }
         });
         Some(task.abort_handle())

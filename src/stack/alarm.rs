@@ -44,6 +44,8 @@ impl Alarm {
             return Poll::Pending;
         }
         if self.at != at || self.sleep.is_none() {
+            // The present is read anew for a timer that is set anew: what ran since may have taken long.
+            let now = if self.sleep.is_none() { now } else { &mut Moment::new() };
             let Some(instant) = at.to_instant_at(now) else { return Poll::Pending };
             match &mut *self.sleep {
                 Some(sleep) => sleep.as_mut().reset(instant),

@@ -140,7 +140,11 @@ impl<S: Service<Req>, Req> Attempt<S, Req> {
                         let future = admitted.guard(|| service.call(request));
                         Attempt::Called { future, permit: admitted.into_permit(), until: Tick::NEVER }
                     }
-                    Err(rejection) => return Poll::Ready(Err(S::Error::from_rejection(rejection))),
+                    Err(rejection) => {
+                        // The clone and the request end here, whatever else of the call runs on.
+                        self.set(Self::Refused { rejection: None });
+                        return Poll::Ready(Err(S::Error::from_rejection(rejection)));
+                    }
                 }
             }
             AttemptProjection::Refused { rejection } => {
