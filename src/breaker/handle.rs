@@ -206,7 +206,7 @@ impl Handle {
     }
 
     /// Bytes of memory this breaker takes, without its observers: under 1 KiB before the first call on a machine with
-    /// up to 4 cores (48 bytes more for each further core), and about 2 KiB more for each thread that calls through it,
+    /// up to 5 cores (32 bytes more for each further core), and about 2 KiB more for each thread that calls through it,
     /// up to two threads more than there are cores (with 10 buckets; 32 bytes a thread more for each further one). A
     /// count window takes a byte for each of its calls on top, 384 bytes at least.
     #[must_use]

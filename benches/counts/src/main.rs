@@ -5,6 +5,7 @@ mod compare;
 mod counted;
 mod paths;
 #[path = "../../peers/src/upstream.rs"]
+#[allow(dead_code, reason = "the peers need more of it")]
 mod upstream;
 
 use std::{env, fs, process::ExitCode};
