@@ -6,8 +6,8 @@
 //! Where tokio's clock cannot be paused, because its feature `test-util` is not part of the build, nobody can tell it
 //! from the processor's counter, which costs a third. That is read then, and checked against the system's clock once a
 //! millisecond. So a tick may be some microseconds before one that was read earlier, on the same thread too; whoever
-//! compares ticks takes that for no time at all. The first reading of all finds out how fast the counter runs, which takes
-//! some 0.6 ms, and up to 200 on a machine that is busy.
+//! compares ticks takes that for no time at all. The first reading of all finds out how fast the counter runs, which
+//! takes some 0.6 ms, and up to 200 on a machine that is busy.
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place that reads clocks")]
 
