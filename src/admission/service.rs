@@ -75,8 +75,9 @@ impl<P: Policy, C> Front<P, C> {
         &mut self,
         call: impl FnOnce(Req) -> F,
         request: Req,
+        now: &mut Moment,
     ) -> Result<ResponseFuture<F, P, C>, Req> {
-        let Some(permit) = self.gate.at_once(&self.parts.policy, &mut Moment::new()) else { return Err(request) };
+        let Some(permit) = self.gate.at_once(&self.parts.policy, now) else { return Err(request) };
         let parts = self.parts.of_call();
         let (future, permit) = guard_begin(&parts.policy, permit, || call(request));
         Ok(ResponseFuture::running(future, Admitted::with(parts, permit)))
@@ -180,10 +181,11 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let inner = &mut self.inner;
-        match self.front.call_at_once(|request| inner.call(request), request) {
+        let (inner, mut now) = (&mut self.inner, Moment::new());
+        match self.front.call_at_once(|request| inner.call(request), request, &mut now) {
             Ok(future) => future,
-            Err(request) => self.call_by(request, P::admit),
+            // At the same moment: the clock need not be read again.
+            Err(request) => self.call_by(request, |policy, _| policy.admit(&mut now)),
         }
     }
 }

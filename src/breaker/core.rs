@@ -143,7 +143,7 @@ impl Core {
                 if self.sink.is_heard() {
                     self.tell_rejected(&self.open(left));
                 }
-                Err(Rejection::new(Reason::CircuitOpen, self.name.clone()).with_retry_nanos(left))
+                Err(self.open(left))
             }
             None => self.admit_probe(now).inspect_err(|rejection| {
                 self.meter.tally(Tally::Rejected);
@@ -159,6 +159,7 @@ impl Core {
     }
 
     /// A rejection by a circuit that is open for so many nanoseconds yet.
+    #[inline]
     pub(super) fn open(&self, left: u64) -> Rejection {
         Rejection::new(Reason::CircuitOpen, self.name.clone()).with_retry_nanos(left)
     }

@@ -65,22 +65,11 @@ where
         outer: &mut Option<OuterPermit>,
     ) -> StateOf<H, S, Req, H::Strategy> {
         let policies = shared.policies();
-        *outer = policies.outer.at_once(now);
-        match outer {
-            Some(_) => guard_permit(&policies.outer, outer, || first(shared, due, (deadline, now))),
-            None => Self::enter(shared, due, (deadline, now), outer),
-        }
-    }
-
-    #[cold]
-    fn enter(
-        shared: &H,
-        due: Due<'_, S, Req>,
-        (deadline, now): (Option<Deadline>, &mut Moment),
-        outer: &mut Option<OuterPermit>,
-    ) -> StateOf<H, S, Req, H::Strategy> {
-        let policies = shared.policies();
-        match policies.outer.enter(now) {
+        let entry = match policies.outer.at_once(now) {
+            Some(permit) => Ok(Entry::Admitted(permit)),
+            None => policies.outer.enter(now),
+        };
+        match entry {
             Ok(Entry::Admitted(permit)) => {
                 *outer = Some(permit);
                 guard_permit(&policies.outer, outer, || first(shared, due, (deadline, now)))

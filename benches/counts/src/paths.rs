@@ -172,8 +172,18 @@ fn windows() -> Vec<Path> {
     ]
 }
 
+/// A stack of one policy: what it adds to an empty one.
+fn stack_of(policy: impl FnOnce(&mut stack::Config)) -> Stack {
+    let mut config = stack::Config::new();
+    policy(&mut config);
+    config.builder(NAME).build()
+}
+
 fn stacks() -> Vec<Path> {
     let standard = || Stack::standard(NAME);
+    let by_breaker = stack_of(|it| it.breaker = Some(breaker::Config::new()));
+    let by_bulkhead = stack_of(|it| it.bulkhead = Some(bulkhead::Config::new(256)));
+    let by_retry = stack_of(|it| it.retry = Some(retry::Config::new()));
     let mut unmeasured = stack::Config::standard();
     unmeasured.breaker = Some(breaker::Config::new().measure_latency(false));
     let with_fallback = stack::Config::standard().builder(NAME).fallback(Fallback::value(0)).build();
@@ -185,6 +195,9 @@ fn stacks() -> Vec<Path> {
         service("stack_pending", behind(&standard().layer(), PendingOnce)),
         service("stack_no_latency", behind(&unmeasured.builder(NAME).build().layer(), AtOnce)),
         service("stack_empty", behind(&Stack::builder(NAME).build().layer(), AtOnce)),
+        service("stack_of_breaker", behind(&by_breaker.layer(), AtOnce)),
+        service("stack_of_bulkhead", behind(&by_bulkhead.layer(), AtOnce)),
+        service("stack_of_retry", behind(&by_retry.layer(), AtOnce)),
         service("stack_fallback", behind(&with_fallback.layer(), AtOnce)),
         service("stack_open", behind_own(&open.layer())).refused(),
         operation("stack_run", move |n| finish(run.run(|| Answered::<Down>::new(AtOnce, n)))),
