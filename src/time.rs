@@ -21,6 +21,7 @@ use serde::Serialize;
 
 mod counter;
 mod pausable;
+mod repeat;
 
 /// Whether the present is read off the processor's counter.
 const READS_COUNTER: bool = !pausable::IS_PAUSABLE && !cfg!(miri);
@@ -123,10 +124,44 @@ fn os_now() -> u64 {
 /// would else be in the past, where all its instants are one.
 fn epoch() -> std::time::Instant {
     static EPOCH: OnceLock<std::time::Instant> = OnceLock::new();
-    *EPOCH.get_or_init(|| {
-        let now = std::time::Instant::now();
-        [86_400, 3_600, 60, 1].into_iter().find_map(|s| now.checked_sub(Duration::from_secs(s))).unwrap_or(now)
-    })
+    let repeated = if READS_COUNTER { None } else { repeat::epoch() };
+    repeated.unwrap_or_else(|| *EPOCH.get_or_init(|| before(std::time::Instant::now())))
+}
+
+/// A day before, or as much of it as the platform can say.
+fn before(now: std::time::Instant) -> std::time::Instant {
+    [86_400, 3_600, 60, 1].into_iter().find_map(|s| now.checked_sub(Duration::from_secs(s))).unwrap_or(now)
+}
+
+/// Makes a test repeatable: from here on this thread draws its random numbers (for jitter, shares and picks) from
+/// `seed`, and its ticks are counted from a day before the present, so that the buckets of windows begin at the same
+/// times in every run.
+///
+/// For simulations on a paused clock in a runtime of one thread. Call it in the runtime, before anything is made: what
+/// is older has ticks of another count. Where tokio's clock cannot be paused, ticks stay as they are. What hashes keys
+/// does so with random numbers of its own, whatever the seed: which keys share a shard differs from run to run.
+///
+/// ```
+/// use std::time::Duration;
+/// use mainstay::{retry::{Config, Handle}, time};
+/// use tokio::time::Instant;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let waits = async |seed| {
+///     time::seed(seed);
+///     let begin = Instant::now();
+///     let _ = Handle::new("x", Config::new()).run_any(async || Err::<(), _>("down")).await;
+///     begin.elapsed()
+/// };
+/// let first = waits(7).await;
+/// assert_eq!(waits(7).await, first);
+/// assert_ne!(waits(8).await, first);
+/// # }
+/// ```
+pub fn seed(seed: u64) {
+    let now = tokio::time::Instant::now().into_std();
+    repeat::begin(seed, Some(before(now)));
 }
 
 /// The present, read at most once: everything that happens to one call in one poll shares one reading of the clock.
@@ -168,7 +203,7 @@ pub(crate) fn wall() -> SystemTime {
 /// A number from 0 up to but not including 1, for jitter. The middle on a thread that ends: the generator is a
 /// thread-local, and panics where that is destroyed already.
 pub(crate) fn random() -> f64 {
-    std::panic::catch_unwind(rand::random).unwrap_or(0.5)
+    repeat::random().unwrap_or_else(|| std::panic::catch_unwind(rand::random).unwrap_or(0.5))
 }
 
 #[cfg(test)]
@@ -191,6 +226,22 @@ mod tests {
         assert_eq!(nanos(Duration::MAX), u64::MAX);
         assert!(Tick::now().to_instant().is_some());
         let _ = Tick::NEVER.to_instant();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_seeded_is_repeated() {
+        let mut runs = [(); 2].map(|()| {
+            seed(3);
+            (Tick::now(), [(); 4].map(|()| random()))
+        });
+        assert_eq!(runs[0], runs[1]);
+        assert_eq!(runs[0].0, Tick::default() + Duration::from_secs(86_400));
+        assert!(runs[0].1.iter().all(|number| (0.0..1.0).contains(number)));
+        seed(4);
+        runs[1].1 = [(); 4].map(|()| random());
+        assert_ne!(runs[0].1, runs[1].1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(Tick::now().since(runs[0].0), Duration::from_secs(1));
     }
 
     #[test]
