@@ -9,12 +9,15 @@
 mod caller;
 mod check;
 mod face;
+mod fleet;
+mod fleet_plan;
 mod plan;
 mod random;
 mod run;
 mod service;
 mod setup;
 mod stack;
+mod truth;
 
 use std::time::Duration;
 
@@ -57,4 +60,38 @@ impl Simulation for Stacks {
 #[test]
 fn stacks_keep_their_word() {
     run::seeds::<Stacks>();
+}
+
+/// A service with instances that come and go, called through a client and an isolation manager.
+struct Fleets;
+
+impl Simulation for Fleets {
+    const NAME: &'static str = "fleets";
+    type Setup = fleet_plan::FleetSetup;
+    type Step = fleet_plan::FleetStep;
+
+    fn drawn(random: &mut random::Random) -> (fleet_plan::FleetSetup, Vec<fleet_plan::FleetStep>) {
+        (fleet_plan::setup(random), fleet_plan::drawn(random))
+    }
+
+    fn simpler(setup: &fleet_plan::FleetSetup) -> Vec<fleet_plan::FleetSetup> {
+        fleet_plan::simpler(setup)
+    }
+
+    async fn run(setup: &fleet_plan::FleetSetup, steps: &[fleet_plan::FleetStep], diary: &Diary) -> Result<(), Wrong> {
+        let mut fleet = fleet::Fleet::new(setup, diary);
+        for step in steps {
+            diary.note(|| format!("{step:?}"));
+            fleet.step(step).await?;
+            fleet.check()?;
+        }
+        fleet.drain().await?;
+        fleet.recover().await?;
+        fleet.end().await
+    }
+}
+
+#[test]
+fn fleets_keep_their_word() {
+    run::seeds::<Fleets>();
 }

@@ -162,7 +162,7 @@ fn step(random: &mut Random, setup: &Setup, weather: Weather) -> Step {
 }
 
 /// Mostly short, at times long, and once in a while for hours: a machine that was suspended.
-fn jump(random: &mut Random) -> Duration {
+pub fn jump(random: &mut Random) -> Duration {
     match random.within(0..100) {
         0..60 => ms(random.within(1..20)),
         60..90 => random.time(300),

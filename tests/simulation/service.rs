@@ -310,7 +310,7 @@ pub fn attempt(ground: &Rc<Ground>, call: u32, script: &[Behaviour]) -> Answerin
 }
 
 /// Pending once. Wakes at once, where tokio's own waits for the next turn of the runtime.
-fn yields() -> impl Future<Output = ()> {
+pub fn yields() -> impl Future<Output = ()> {
     let mut has_yielded = false;
     poll_fn(move |cx| {
         if std::mem::replace(&mut has_yielded, true) {
