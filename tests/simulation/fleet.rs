@@ -338,18 +338,20 @@ impl<'a> Fleet<'a> {
             }
             tokio::time::advance(ms(100)).await;
         }
-        let known = self.truth.0.lock();
-        let hangs = |call: u32| known.of_call(call).iter().any(|attempt| attempt.ended.is_none());
-        // A place may be kept from who waits for it by an attempt that hangs.
-        let forgotten = self.callers.iter().filter_map(|caller| caller.caller.call).find(|call| !hangs(*call));
-        if let Some(call) = forgotten.filter(|_| known.running() == 0) {
-            return wrong("nobody waits for ever", format!("call {call}: {:?}", self.client.snapshot(SERVICE)));
-        }
-        drop(known);
+        self.check_nobody_is_forgotten()?;
         self.callers.clear();
         breathe().await;
         self.check()?;
         self.check_nothing_is_left()
+    }
+
+    fn check_nobody_is_forgotten(&self) -> Result<(), Wrong> {
+        let known = self.truth.known();
+        // A place may be kept from who waits for it by an attempt that hangs.
+        match self.callers.iter().find_map(|caller| caller.caller.call).filter(|_| known.running() == 0) {
+            Some(call) => wrong("nobody waits for ever", format!("call {call}: {:?}", self.client.snapshot(SERVICE))),
+            None => Ok(()),
+        }
     }
 
     fn check_nothing_is_left(&self) -> Result<(), Wrong> {
@@ -372,35 +374,34 @@ impl<'a> Fleet<'a> {
 
     /// A fleet that is well is called again, at every level.
     pub async fn recover(&mut self) -> Result<(), Wrong> {
-        for (via, level) in
-            Level::ALL.map(|level| (Via::Manager, level)).into_iter().chain([(Via::Client, Level::None)])
-        {
+        for level in Level::ALL {
             self.manager.set_level(SERVICE, level).expect("it is registered");
-            let mut well = 0;
-            for round in 0.. {
-                self.call(via, &Arc::from([Behaviour::WELL]), None);
-                let call = self.calls - 1;
-                for _ in 0..PATIENCE * 10 {
-                    self.settle().await?;
-                    tokio::time::advance(ms(100)).await;
-                    if self.callers.is_empty() {
-                        break;
-                    }
-                }
-                self.check()?;
-                let known = self.truth.0.lock();
-                let answered = known.of_call(call).iter().any(|attempt| attempt.ended == Some(How::Answered));
-                well = if answered { well + 1 } else { 0 };
-                if well == 10 {
+            self.is_called(Via::Manager).await?;
+        }
+        self.is_called(Via::Client).await
+    }
+
+    /// Ten calls in a row are answered, sooner or later.
+    async fn is_called(&mut self, via: Via) -> Result<(), Wrong> {
+        let mut well = 0;
+        for _ in 0..10 * PATIENCE {
+            self.call(via, &Arc::from([Behaviour::WELL]), None);
+            let call = self.calls - 1;
+            for _ in 0..PATIENCE * 10 {
+                self.settle().await?;
+                tokio::time::advance(ms(100)).await;
+                if self.callers.is_empty() {
                     break;
                 }
-                if round == 10 * PATIENCE {
-                    let what = format!("{via:?} {level:?}: {:?}", self.client.snapshot(SERVICE));
-                    return wrong("a fleet that is well is called", what);
-                }
+            }
+            self.check()?;
+            let answered = self.truth.known().of_call(call).iter().any(|attempt| attempt.ended == Some(How::Answered));
+            well = if answered { well + 1 } else { 0 };
+            if well == 10 {
+                return Ok(());
             }
         }
-        Ok(())
+        wrong("a fleet that is well is called", format!("{via:?}: {:?}", self.client.snapshot(SERVICE)))
     }
 
     /// When the client and the manager are gone, nothing runs on that knows the instances.
