@@ -1,7 +1,8 @@
 //! The server behind the proxy whose latency `benches/load/run` measures: it answers every GET with the same bytes,
 //! as cheaply as that can be done, so that the two cores are left to the proxy.
 //!
-//! `cargo run --release --example load_upstream -- [BYTES]` says on which port it listens, and runs until it is killed.
+//! `cargo run --release --example load_upstream -- [BYTES [ADDRESS]]` says on which port it listens, and runs until it is
+//! killed.
 
 #![allow(clippy::print_stdout, reason = "a program, whose output says where it is")]
 
@@ -17,9 +18,11 @@ const LONGEST: usize = 16 * 1024;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
-    let bytes = std::env::args().nth(1).and_then(|bytes| bytes.parse().ok()).unwrap_or(128);
+    let mut arguments = std::env::args().skip(1);
+    let bytes = arguments.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(128);
     let answer: Arc<[u8]> = answer(bytes).into();
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;

@@ -5,6 +5,7 @@ use mainstay::{bulkhead, concurrency, load_shed, observe, retry::Snapshot as Ret
 use crate::{
     caller::Held,
     ms,
+    plan::Taken,
     run::{Wrong, wrong},
     service::{Falling, How},
     setup::Allowance,
@@ -178,9 +179,26 @@ impl World<'_> {
         self.callers.is_empty() && !self.held.iter().any(|held| matches!(held, Held::Asked(_)))
     }
 
+    /// A circuit lets somebody in sooner or later, whoever keeps its probes.
+    async fn check_circuit_is_not_wedged(&mut self) -> Result<(), Wrong> {
+        if self.handles.breaker.is_none() || self.is_shut() {
+            return Ok(());
+        }
+        let before = self.held.len();
+        for _ in 0..PATIENCE_S {
+            self.take(Taken::Circuit);
+            if self.held.len() > before {
+                return Ok(());
+            }
+            tokio::time::advance(ms(1_000)).await;
+        }
+        wrong("no circuit is wedged", format!("nobody is let in: {:?}", self.snapshot()))
+    }
+
     /// Everything ends: the service is well again, what is held is let go, and whoever still waits is waiting for an
     /// answer that never comes.
     pub async fn drain(&mut self) -> Result<(), Wrong> {
+        self.check_circuit_is_not_wedged().await?;
         self.ground.set_ready(true);
         self.fall.how.set(Falling::Answers);
         for _ in 0..PATIENCE_S * 10 {

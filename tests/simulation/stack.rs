@@ -132,7 +132,7 @@ impl<'a> World<'a> {
         self.callers.push(Caller::new(Some(call), patience, async move { Got::Answer(answering.await) }));
     }
 
-    fn take(&mut self, what: Taken) {
+    pub fn take(&mut self, what: Taken) {
         let handles = &self.handles;
         let held = match what {
             Taken::Circuit => handles.breaker.as_ref().and_then(|breaker| {
