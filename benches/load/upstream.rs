@@ -2,19 +2,32 @@
 //! as cheaply as that can be done, so that the two cores are left to the proxy.
 //!
 //! `cargo run --release --example load_upstream -- [BYTES [ADDRESS]]` says on which port it listens, and runs until it is
-//! killed.
+//! killed. After each SIGUSR1 it is slow, or not any more.
 
 #![allow(clippy::print_stdout, reason = "a program, whose output says where it is")]
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
 };
 
 /// A head that is longer is none of ours.
 const LONGEST: usize = 16 * 1024;
+
+/// How long an answer takes while the server is slow.
+const SLOW: Duration = Duration::from_millis(200);
+
+static IS_SLOW: AtomicBool = AtomicBool::new(false);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
@@ -23,6 +36,12 @@ async fn main() -> io::Result<()> {
     let answer: Arc<[u8]> = answer(bytes).into();
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let listener = TcpListener::bind(address).await?;
+    let mut turns = signal(SignalKind::user_defined1())?;
+    tokio::spawn(async move {
+        while turns.recv().await.is_some() {
+            IS_SLOW.fetch_not(Relaxed);
+        }
+    });
     println!("listening on {}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
@@ -44,6 +63,10 @@ async fn serve(mut stream: TcpStream, answer: Arc<[u8]>) -> io::Result<()> {
     while head.len() < LONGEST && stream.read_buf(&mut head).await? > 0 {
         while let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             head.drain(..end + 4);
+            if IS_SLOW.load(Relaxed) {
+                #[allow(clippy::disallowed_methods, reason = "the ban keeps the library to one clock")]
+                tokio::time::sleep(SLOW).await;
+            }
             stream.write_all(&answer).await?;
         }
     }

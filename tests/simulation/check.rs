@@ -1,5 +1,7 @@
 //! What holds whatever happens: after every step, and in the end.
 
+use std::time::Duration;
+
 use mainstay::{bulkhead, concurrency, load_shed, observe, retry::Snapshot as Retries, stack::Snapshot, time::Tick};
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     ms,
     plan::Taken,
     run::{Wrong, wrong},
-    service::{Falling, How},
+    service::{Attempt, Falling, How},
     setup::Allowance,
     stack::World,
 };
@@ -35,6 +37,7 @@ impl World<'_> {
             self.check_circuit(breaker)?;
         }
         self.check_attempts(&seen)?;
+        self.check_turns()?;
         self.check_time()
     }
 
@@ -155,24 +158,46 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Whoever was not woken has nothing to wait for any more only if its time is not up.
+    /// Whose time is up has been woken.
     fn check_time(&self) -> Result<(), Wrong> {
-        let Some(longest) = self.longest.filter(|_| self.fall.running.get() == 0) else { return Ok(()) };
-        if self.handles.load_shed.is_some() || self.handles.rate_limit.is_some() || !self.ground.ready.get() {
-            return Ok(());
-        }
-        let late = |since: Tick| Tick::now().since(since) > longest + ms(2);
-        let overdue = |caller: &&crate::caller::Caller| {
-            let begun =
-                caller.call.is_some_and(|call| self.ground.of_call(call).first().is_some_and(|a| late(a.begun)));
-            begun && !caller.is_woken()
+        let attempts = self.ground.attempts.borrow();
+        let late = |since: Tick, limit: Duration| Tick::now().since(since) > limit + ms(2);
+        let overdue = |attempt: &&Attempt| {
+            attempt.ended.is_none() && self.longest_attempt.is_some_and(|limit| late(attempt.begun, limit))
         };
-        match self.callers.iter().find(overdue) {
-            Some(caller) => {
-                wrong("time runs out on time", format!("call {:?} is past its time, and nobody woke it", caller.call))
-            }
+        if let Some(attempt) = attempts.iter().filter(|attempt| !self.is_woken(attempt.call)).find(overdue) {
+            return wrong("time runs out on time", format!("nobody was woken for {attempt:?}"));
+        }
+        let Some(longest) = self.longest.filter(|_| self.fall.running.get() == 0) else { return Ok(()) };
+        let first = |attempt: &&Attempt| attempt.number == 0 && late(attempt.begun, longest);
+        match attempts.iter().filter(first).find(|attempt| self.waits(attempt.call)) {
+            Some(attempt) => wrong("time runs out on time", format!("nobody was woken after {attempt:?}")),
             None => Ok(()),
         }
+    }
+
+    fn is_woken(&self, call: u32) -> bool {
+        self.callers.iter().any(|caller| caller.call == Some(call) && caller.is_woken())
+    }
+
+    /// Whether a caller is there and was not woken.
+    fn waits(&self, call: u32) -> bool {
+        self.callers.iter().any(|caller| caller.call == Some(call) && !caller.is_woken())
+    }
+
+    /// Turns that were not used are there for others: no more is taken from the limit than what was used lately, and
+    /// what those have who still wait.
+    fn check_turns(&self) -> Result<(), Wrong> {
+        let (Some(limit), Some(rate), Some(used)) = (&self.handles.rate_limit, &self.setup.rate, &self.used) else {
+            return Ok(());
+        };
+        let full = Duration::from_secs_f64(f64::from(rate.burst) / rate.per_second);
+        let lately = used.iter().filter(|tick| Tick::now().since(**tick) <= full).count() + self.callers.len();
+        let seen = limit.snapshot();
+        if seen.available + lately as u64 >= u64::from(rate.burst) {
+            return Ok(());
+        }
+        wrong("turns that were not used are given back", format!("{lately} of {} were used: {seen:?}", rate.burst))
     }
 
     fn is_quiet(&self) -> bool {
@@ -211,7 +236,7 @@ impl World<'_> {
             tokio::time::advance(ms(100)).await;
         }
         self.check_nobody_is_forgotten()?;
-        self.callers.clear();
+        self.all_give_up();
         self.check()?;
         self.check_nothing_is_left()
     }

@@ -32,7 +32,11 @@ pub struct World<'a> {
     pub always_counted: bool,
     pub ceiling: u32,
     pub rates: (u64, f64),
+    /// The longest that a call and an attempt may take, of all limits there have been.
     pub longest: Option<Duration>,
+    pub longest_attempt: Option<Duration>,
+    /// When turns of the rate limit may have been used, at the latest; none once its settings have changed.
+    pub used: Option<Vec<Tick>>,
     pub diary: &'a Diary,
 }
 
@@ -72,6 +76,8 @@ impl<'a> World<'a> {
             ceiling: 0,
             rates: (0, 0.0),
             longest: setup.policies.timeout,
+            longest_attempt: setup.policies.attempt_timeout,
+            used: Some(Vec::new()),
             diary,
         };
         world.learn_settings();
@@ -105,10 +111,10 @@ impl<'a> World<'a> {
             Step::Settle => self.settle().await?,
             Step::Drop(which) if !self.callers.is_empty() => {
                 let caller = self.callers.swap_remove((*which % self.callers.len() as u64) as usize);
-                self.diary.note(|| format!("{:?} is given up", caller.call));
+                self.gives_up(caller);
             }
             Step::Drop(_) => {}
-            Step::DropAll => self.callers.clear(),
+            Step::DropAll => self.all_give_up(),
             Step::Advance(time) => tokio::time::advance(*time).await,
             Step::Ready(ready) => self.ground.set_ready(*ready),
             Step::Fall(how) => self.fall.how.set(*how),
@@ -222,11 +228,13 @@ impl<'a> World<'a> {
                 );
             }
             if gives_up {
-                self.callers.swap_remove(at);
+                let caller = self.callers.swap_remove(at);
+                self.gives_up(caller);
             }
             return Ok(());
         }
         let caller = self.callers.swap_remove(at);
+        self.may_have_used_a_turn(&caller, &polled);
         if !woken && self.setup.exact && !self.may_be_asked(&polled) {
             return wrong("who can go on is woken", format!("call {call:?} could go on, and nobody woke it"));
         }
@@ -239,6 +247,33 @@ impl<'a> World<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    pub fn all_give_up(&mut self) {
+        std::mem::take(&mut self.callers).into_iter().for_each(|caller| self.gives_up(caller));
+    }
+
+    fn gives_up(&mut self, caller: Caller) {
+        self.diary.note(|| format!("{:?} is given up", caller.call));
+        self.may_have_used_a_turn(&caller, &Polled::Pending);
+    }
+
+    /// A caller is gone. Who only waited for its turn has used none.
+    fn may_have_used_a_turn(&mut self, caller: &Caller, end: &Polled) {
+        let policies = &self.setup.policies;
+        let waits_elsewhere = !self.is_plain || policies.load_shed.is_some() || policies.retry.is_some();
+        let waits_elsewhere = waits_elsewhere || !self.ground.ready.get();
+        let has_used = match end {
+            Polled::Got(Got::Answer(Err(Error::Rejected(rejection)))) => rejection.reason() != Reason::RateLimited,
+            Polled::Got(Got::Held(held)) => matches!(held, Ok(Held::Turn)),
+            Polled::Got(_) | Polled::Panicked => true,
+            Polled::Pending => caller
+                .call
+                .is_some_and(|call| waits_elsewhere || self.setup.falls_back || !self.ground.of_call(call).is_empty()),
+        };
+        if let Some(used) = self.used.as_mut().filter(|_| has_used) {
+            used.push(Tick::now());
+        }
     }
 
     /// Polls until nobody is woken any more.
@@ -339,6 +374,7 @@ impl<'a> World<'a> {
                 setup.circuit = if done { Some(circuit.clone()) } else { setup.circuit.take() };
             }
             Step::RateLimit(rate) => {
+                self.used = None;
                 let done = handles.rate_limit.as_ref().is_some_and(|h| h.reconfigure(rate.config).is_ok());
                 setup.rate = if done { Some(rate.clone()) } else { setup.rate.take() };
             }
@@ -353,6 +389,7 @@ impl<'a> World<'a> {
                 let _ = handles.attempt_timeout.as_ref().map(|handle| handle.set_limit(*attempt));
                 let policies = &mut setup.policies;
                 self.longest = self.longest.map(|longest| longest.max(*whole));
+                self.longest_attempt = self.longest_attempt.map(|longest| longest.max(*attempt));
                 policies.timeout = policies.timeout.map(|limit| limit.min(*whole));
                 policies.attempt_timeout = policies.attempt_timeout.map(|limit| limit.min(*attempt));
             }

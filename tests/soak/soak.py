@@ -74,12 +74,16 @@ class Server:
     def hang(self):
         self.process.send_signal(signal.SIGSTOP)
 
+    def turn(self):
+        """Slow, or not any more."""
+        self.process.send_signal(signal.SIGUSR1)
+
     def go_on(self):
         self.process.send_signal(signal.SIGCONT)
 
 
 class Network:
-    """The way to the servers, which can be slow or cut."""
+    """The way to the servers, which can be cut."""
 
     def __init__(self):
         subprocess.run(["ip", "netns", "del", SPACE], stderr=subprocess.DEVNULL, check=False)
@@ -90,10 +94,6 @@ class Network:
         ip("-n", SPACE, "addr", "add", f"{THEIRS}/24", "dev", "soak1")
         ip("-n", SPACE, "link", "set", "soak1", "up")
         ip("-n", SPACE, "link", "set", "lo", "up")
-
-    def slow(self, on):
-        words = ["add", "dev", "soak0", "root", "netem", "delay", "150ms", "50ms", "loss", "1%"]
-        subprocess.run(["tc", "qdisc", *(words if on else ["del", "dev", "soak0", "root"])], check=True)
 
     def cut(self, on):
         """Nothing arrives any more, and nobody is told."""
@@ -147,7 +147,8 @@ def soak(given, network):
         ("both are well", lambda: None, lambda: None),
         ("one is killed, and comes back", one.kill, one.start),
         ("one hangs, and goes on", one.hang, one.go_on),
-        ("both are slow, and some packets are lost", lambda: network.slow(True), lambda: network.slow(False)),
+        ("one is slow", one.turn, one.turn),
+        ("both are slow", lambda: (one.turn(), two.turn()), lambda: (one.turn(), two.turn())),
         ("both are cut off", lambda: network.cut(True), lambda: network.cut(False)),
         ("both are killed, and come back", lambda: (one.kill(), two.kill()), lambda: (one.start(), two.start())),
         ("both hang, and go on", lambda: (one.hang(), two.hang()), lambda: (one.go_on(), two.go_on())),
