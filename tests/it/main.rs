@@ -39,6 +39,7 @@ mod load_shed;
 mod log;
 mod loopback;
 mod observe;
+mod overlap;
 mod rate_limit;
 mod registry;
 mod retry_budget;
