@@ -21,6 +21,7 @@ use crate::{
     },
     contract::{Instance, InstanceId},
     discovery::{Change, Discovery, Snapshot, Update, Watch},
+    guarded::guarded_future,
     time::{Tick, random},
 };
 
@@ -51,8 +52,8 @@ pub(super) async fn follow<D, M>(
     let mut crew = Crew { make, members, wanted: HashMap::new(), makers: JoinSet::new() };
     let mut failures: u32 = 0;
     loop {
-        match discovery.watch(following.service()).await {
-            Ok(watch) => {
+        match guarded_future("discovery backend", discovery.watch(following.service())).await {
+            Some(Ok(watch)) => {
                 let begun = Tick::now();
                 crew.watch(watch, following).await;
                 following.lost("the watch has ended");
@@ -61,10 +62,11 @@ pub(super) async fn follow<D, M>(
                     failures = 0;
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::warn!(service = %following.service(), %error, "the instances of a service cannot be watched");
                 following.lost(&error.to_string());
             }
+            None => following.lost("the backend has panicked"),
         }
         let until = pin!(tokio::time::sleep(backoff(failures)));
         failures = failures.saturating_add(1);
