@@ -1,5 +1,6 @@
 //! The hosts that a layer must fit into: what each of them asks of it, and that it works there.
 
+mod auto;
 mod clients;
 mod contract;
 #[cfg(feature = "http")]

@@ -41,6 +41,7 @@ mod log;
 mod loopback;
 mod observe;
 mod overlap;
+mod panics;
 mod rate_limit;
 mod registry;
 mod retry_budget;
