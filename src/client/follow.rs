@@ -219,13 +219,15 @@ fn meanwhile(member: &Instance, now: &Arc<Instance>) -> Arc<Instance> {
 }
 
 /// The transport to an instance, however often it takes.
-async fn made<M>(mut make: M, instance: Arc<Instance>) -> Made<M::Response>
+async fn made<M>(make: M, instance: Arc<Instance>) -> Made<M::Response>
 where
-    M: Service<Instance>,
+    M: Service<Instance> + Clone,
     M::Error: fmt::Display,
 {
     let mut failures = 0;
     loop {
+        // An error of its readiness is a maker's last word: another clone is asked the next time.
+        let mut make = make.clone();
         let ready = poll_fn(|cx| make.poll_ready(cx)).await;
         let transport = match ready {
             Ok(()) => make.call(Instance::clone(&instance)).await,

@@ -3,6 +3,7 @@
 mod auto;
 mod clients;
 mod contract;
+mod fatal;
 #[cfg(feature = "http")]
 mod grpc;
 #[cfg(feature = "http")]
