@@ -36,6 +36,7 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End {
     pub(crate) work: Work,
+    #[allow(dead_code, reason = "it is shown when something is wrong")]
     pub(crate) polls: usize,
     /// It had answered.
     pub(crate) done: bool,
@@ -224,8 +225,11 @@ fn run(path: &str, entry: fn() -> Task) {
 
 pub(crate) type Failure = Error<Boom>;
 
+/// What it is that is dropped, and who drops it.
+pub(crate) type Entry = (&'static str, fn() -> Task);
+
 /// What is wrong with a list of entries is told with all their names.
-fn run_all(list: &[(&str, fn() -> Task)]) {
+fn run_all(list: &[Entry]) {
     let wrong: Vec<&str> = list
         .iter()
         .filter(|(path, entry)| std::panic::catch_unwind(|| run(path, *entry)).is_err())

@@ -4,7 +4,7 @@
 use super::flows;
 #[cfg(feature = "http")]
 use super::http;
-use super::{Task, again, client, discovery, fleet, rooms, services};
+use super::{Entry, again, client, discovery, fleet, rooms, services};
 
 /// Each entry may have a feature it needs.
 macro_rules! list {
@@ -13,11 +13,11 @@ macro_rules! list {
         services { $($(#[$on_service:meta])* $service:literal => $drop_service:path,)* }
         flows { $($(#[$on_flow:meta])* $flow:literal => $drop_flow:path,)* }
     ) => {
-        pub(super) const FUTURES: &[(&str, fn() -> Task)] =
+        pub(super) const FUTURES: &[Entry] =
             &[$($(#[$on_future])* ($future, || Box::pin($drop_future())),)*];
-        pub(super) const SERVICES: &[(&str, fn() -> Task)] =
+        pub(super) const SERVICES: &[Entry] =
             &[$($(#[$on_service])* ($service, || Box::pin($drop_service())),)*];
-        pub(super) const FLOWS: &[(&str, fn() -> Task)] =
+        pub(super) const FLOWS: &[Entry] =
             &[$($(#[$on_flow])* ($flow, || Box::pin($drop_flow())),)*];
     };
 }

@@ -196,12 +196,12 @@ pub(super) async fn keyed_pair() {
 }
 
 pub(super) async fn bulkhead_acquire() {
-    acquires(bulkhead, |handle| handle.acquire(), |handle| Box::new(handle.try_acquire().unwrap()), free_bulkhead)
+    acquires(bulkhead, bulkhead::Handle::acquire, |handle| Box::new(handle.try_acquire().unwrap()), free_bulkhead)
         .await;
 }
 
 pub(super) async fn load_shed_acquire() {
-    acquires(load_shed, |handle| handle.acquire(), |handle| Box::new(handle.try_acquire().unwrap()), of_load_shed)
+    acquires(load_shed, load_shed::Handle::acquire, |handle| Box::new(handle.try_acquire().unwrap()), of_load_shed)
         .await;
 }
 
@@ -308,7 +308,7 @@ pub(super) async fn timeout() {
     sweep(Work::Later, async |_| {
         let (lab, handle) = (Lab::new(Work::Hangs), timeout::Handle::new("x", ms(5)));
         let call = through(TimeoutLayer::with(handle.clone()).layer(lab.clone()));
-        Case::new(&lab, call).check(move |end| assert_eq!(handle.snapshot().timed_out, end.done.into(), "{end:?}"))
+        Case::new(&lab, call).check(move |end| assert_eq!(handle.snapshot().timed_out, u64::from(end.done), "{end:?}"))
     })
     .await;
 }

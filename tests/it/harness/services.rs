@@ -82,7 +82,7 @@ async fn unready() {
     waiting.iter_mut().for_each(|task| assert!(task.poll().is_pending()));
     drop(waiting.remove(1));
     drop(held);
-    assert!(waiting.iter().all(|task| task.is_woken()), "each of them, though one has gone");
+    assert!(waiting.iter().all(tokio_test::task::Spawn::is_woken), "each of them, though one has gone");
     for task in &mut waiting {
         // The service inside is ready at the second question.
         let _ = task.poll();

@@ -148,9 +148,9 @@ impl Room for Concurrency {
                     let permit = handle.try_acquire().map_err(Error::Rejected)?;
                     let answer = bell.await;
                     if answer.is_ok() {
-                        permit.success()
+                        permit.success();
                     } else {
-                        permit.failure()
+                        permit.failure();
                     }
                     answer
                 };

@@ -121,14 +121,15 @@ impl House {
         let places_now = &self.places;
         let (low, high) = (places_now.with_priority(Priority::Low), places_now.with_priority(Priority::High));
         let _held = (low.try_acquire(), high.try_acquire());
-        drop(Waiting::new(high.acquire()));
+        // One waits, and the other finds no room to wait.
+        drop((Waiting::new(high.acquire()), Waiting::new(high.acquire())));
         let _ = places_now.call(|| Ok::<_, Boom>(()));
         let _ = (places_now.reconfigure(places(2)), places_now.reconfigure(places(1)));
         let _ = (places_now.config(), places_now.snapshot(), places_now.running());
         places_now.observe(());
         let shed = &self.shedder;
         let _held = (shed.try_acquire(), shed.with_priority(Priority::Low).try_acquire());
-        drop(Waiting::new(shed.acquire()));
+        drop((Waiting::new(shed.acquire()), Waiting::new(shed.acquire())));
         let _ = (shed.reconfigure(shedder(2)), shed.reconfigure(shedder(1)), shed.config(), shed.snapshot());
         shed.observe(());
     }
@@ -191,22 +192,24 @@ fn instance(number: u16) -> Arc<Instance> {
 }
 
 fn places(limit: u32) -> bulkhead::Config {
-    bulkhead::Config::new(limit).max_queue(4)
+    bulkhead::Config::new(limit).max_queue(1)
 }
 
 fn shedder(limit: u32) -> load_shed::Config {
-    let queue = load_shed::QueueDelay::new().target(ms(500)).interval(ms(900));
+    let queue = load_shed::QueueDelay::new().target(ms(500)).interval(ms(900)).max_queue(1);
     load_shed::Config::new().in_flight(limit).queue_delay(queue)
 }
 
 /// A future that was polled once.
-struct Waiting<F>(std::pin::Pin<Box<F>>);
+struct Waiting<F> {
+    _future: std::pin::Pin<Box<F>>,
+}
 
 impl<F: Future> Waiting<F> {
     fn new(future: F) -> Self {
         let mut future = Box::pin(future);
         let _ = super::poll(&mut future);
-        Self(future)
+        Self { _future: future }
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn fallback_closures() {
         let mine = fuse.clone();
         let here = move |now: u32| {
             if now == at {
-                mine.here()
+                mine.here();
             }
         };
         let (one, two, three) = (here.clone(), here.clone(), here);
