@@ -298,8 +298,10 @@ fn a_future_a_service_and_a_function_that_nobody_listed_are_found() {
         "pub struct Early<'a>(&'a ());\nimpl<F: Fn() -> u8> std::future::Future for Early<'_, F> {\n}\n\
          pub enum Late {}\nimpl Future for Late {}\npub struct Hidden;\nimpl Future for Hidden {}\n\
          impl<S, Req> Service<Req> for Shop<S>\nwhere\n    S: Service<Req>,\n{\n}\n\
-         impl Shop {\n    pub async fn serve(&self) {}\n    async fn hide(&self) {}\n    pub(crate) async fn sweep() {}\n\
-         \x20   pub fn later<F>(\n        &self,\n    ) -> impl Future<Output = ()>\n    where\n        F: Fn(),\n    {\n    }\n}\n\
+         impl Shop {\n    pub async fn serve(&self) {}\n    async fn hide(&self) {}\n\
+         \x20   pub(crate) async fn sweep() {}\n\
+         \x20   pub fn later<F>(\n        &self,\n    ) -> impl Future<Output = ()>\n\
+         \x20   where\n        F: Fn(),\n    {\n    }\n}\n\
          impl Discovery for Shop {\n    async fn watch(&self) {}\n}\n",
     );
     let names = |of: BTreeSet<String>| of.into_iter().collect::<Vec<_>>().join(" ");

@@ -1,8 +1,8 @@
 //! Whatever can be dropped is dropped at every point, and then looked at: nothing is held, nobody waits, nothing was
 //! counted that did not happen, and the next call goes through at once.
 //!
-//! What there is to drop stands in one list, which `tests/architecture.rs` compares with the public face of the crate: a
-//! future, a service or a body that is added and not listed fails there.
+//! What there is to drop stands in one list, which `tests/architecture.rs` compares with the public face of the crate:
+//! a future, a service or a body that is added and not listed fails there.
 
 mod again;
 mod client;

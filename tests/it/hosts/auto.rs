@@ -38,8 +38,8 @@ impl<Req> Service<Req> for Svc {
     }
 }
 
-/// Each with the traits that it has, where it has not all of them: a box for any future of the user's is not `Sync`, and an
-/// event is on its way and nowhere else.
+/// Each with the traits that it has, where it has not all of them: a box for any future of the user's is not `Sync`,
+/// and an event is on its way and nowhere else.
 macro_rules! list {
     (types { $($(#[$on:meta])* $path:literal => $type:ty $(as $($bound:ident)+)?,)* }) => {
         #[allow(dead_code, reason = "it is compiled, and that is all")]
