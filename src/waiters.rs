@@ -8,7 +8,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::sync::atomic::{AtomicU64, Ordering::SeqCst, fence};
+use crate::{
+    guarded::guarded,
+    sync::atomic::{AtomicU64, Ordering::SeqCst, fence},
+};
 
 /// The tasks that wait. Looking whether there are any costs one load.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +33,15 @@ struct Queue {
 #[derive(Default)]
 pub(crate) struct Place(Option<(Waiters, u64)>);
 
+/// Wakes one task after the other, under no lock: a waker may run its task right here. It is the code of whoever waits,
+/// and one that panics keeps nobody else from being woken, nor whoever gives back what they wait for from doing so,
+/// which may happen while something else panics.
+pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        guarded("waker", || waker.wake());
+    }
+}
+
 impl Waiters {
     /// Bytes on the heap while nobody waits: the queue and two reference counts.
     pub(crate) const HEAP_SIZE: usize = size_of::<Shared>() + 2 * size_of::<usize>();
@@ -46,8 +58,7 @@ impl Waiters {
             self.0.waiting.store(0, SeqCst);
             std::mem::take(&mut queue.wakers)
         };
-        // Outside the lock: a waker may run the task right here.
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        wake(wakers.into_iter().map(|(_, waker)| waker));
     }
 }
 

@@ -3,6 +3,9 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+#[path = "architecture/public.rs"]
+mod public;
+
 use std::{
     collections::BTreeMap,
     fs,

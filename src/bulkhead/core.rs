@@ -24,7 +24,7 @@ use crate::{
     priority::Priority,
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     time::{Tick, nanos},
-    waiters::Waiters,
+    waiters::{Waiters, wake},
 };
 
 #[derive(Debug)]
@@ -310,7 +310,7 @@ impl Core {
             wakers.extend(waker);
         }
         drop(queue);
-        wakers.into_iter().for_each(Waker::wake);
+        wake(wakers);
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     },
     contract::{Instance, InstanceId},
     discovery::{Change, Discovery, Snapshot, Update, Watch},
+    guarded::guarded_future,
     time::{Tick, random},
 };
 
@@ -51,8 +52,8 @@ pub(super) async fn follow<D, M>(
     let mut crew = Crew { make, members, wanted: HashMap::new(), makers: JoinSet::new() };
     let mut failures: u32 = 0;
     loop {
-        match discovery.watch(following.service()).await {
-            Ok(watch) => {
+        match guarded_future("discovery backend", discovery.watch(following.service())).await {
+            Some(Ok(watch)) => {
                 let begun = Tick::now();
                 crew.watch(watch, following).await;
                 following.lost("the watch has ended");
@@ -61,10 +62,11 @@ pub(super) async fn follow<D, M>(
                     failures = 0;
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::warn!(service = %following.service(), %error, "the instances of a service cannot be watched");
                 following.lost(&error.to_string());
             }
+            None => following.lost("the backend has panicked"),
         }
         let until = pin!(tokio::time::sleep(backoff(failures)));
         failures = failures.saturating_add(1);
@@ -217,13 +219,15 @@ fn meanwhile(member: &Instance, now: &Arc<Instance>) -> Arc<Instance> {
 }
 
 /// The transport to an instance, however often it takes.
-async fn made<M>(mut make: M, instance: Arc<Instance>) -> Made<M::Response>
+async fn made<M>(make: M, instance: Arc<Instance>) -> Made<M::Response>
 where
-    M: Service<Instance>,
+    M: Service<Instance> + Clone,
     M::Error: fmt::Display,
 {
     let mut failures = 0;
     loop {
+        // An error of its readiness is a maker's last word: another clone is asked the next time.
+        let mut make = make.clone();
         let ready = poll_fn(|cx| make.poll_ready(cx)).await;
         let transport = match ready {
             Ok(()) => make.call(Instance::clone(&instance)).await,

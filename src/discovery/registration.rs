@@ -13,6 +13,7 @@ use tokio::time::{error::Elapsed, sleep, timeout};
 use crate::{
     contract::Instance,
     discovery::{Discovery, DiscoveryError, Lease},
+    guarded::{guarded, guarded_future},
     settings::ConfigError,
     time::{Tick, random},
     waiters::{Place, Waiters},
@@ -189,7 +190,9 @@ impl<D: Discovery> Shared<D> {
             state.closed = true;
             state.lease.take()
         };
-        if let Some(Err(lease)) = lease.map(|lease| self.discovery.deregister_now(lease)) {
+        // The backend is the user's code, and this runs where something else may panic. Its lease runs out by itself.
+        let ended = lease.and_then(|lease| guarded("discovery backend", || self.discovery.deregister_now(lease)));
+        if let Some(Err(lease)) = ended {
             self.state.lock().lease = Some(lease);
         }
     }
@@ -338,7 +341,8 @@ async fn keep<D: Discovery>(keeper: Keeper<D>) {
             break;
         }
         last = Tick::now();
-        shared.beat().await;
+        // A backend that panics has failed: the next heartbeat comes in its time, and nobody is deregistered for it.
+        let _ended_either_way = guarded_future("discovery backend", shared.beat()).await;
     }
     // What could not be ended at once.
     let lease = shared.state.lock().lease.take();

@@ -1,6 +1,6 @@
 //! One shedder: its triggers, asked in the order of what they cost.
 
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
 
@@ -18,6 +18,7 @@ use crate::{
     settings::ConfigError,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Moment,
+    waiters::wake,
 };
 
 #[derive(Debug)]
@@ -53,21 +54,26 @@ impl Core {
             sink: Sink::default(),
             name,
         };
-        core.apply(&config);
+        let _nobody_waits = core.apply(&config);
         core
     }
 
-    fn apply(&self, config: &Config) {
+    #[must_use]
+    fn apply(&self, config: &Config) -> Vec<Waker> {
         self.throttle.set(config.throttle.as_ref());
-        self.gate.set(config);
+        self.gate.set(config)
     }
 
     pub(super) fn set(&self, config: Config) -> Result<(), ConfigError> {
-        // Held throughout, so that two who change the settings do not leave half of each.
-        let mut current = self.config.lock();
-        self.throttle.check(config.throttle.as_ref())?;
-        self.apply(&config);
-        *current = config;
+        let wakers = {
+            // Held throughout, so that two who change the settings do not leave half of each.
+            let mut current = self.config.lock();
+            self.throttle.check(config.throttle.as_ref())?;
+            *current = config;
+            self.apply(&config)
+        };
+        // After this lock too: whoever is woken may ask for the settings.
+        wake(wakers);
         Ok(())
     }
 

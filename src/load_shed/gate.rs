@@ -24,6 +24,7 @@ use crate::{
         Ordering::{AcqRel, Acquire, Relaxed},
     },
     time::{Moment, Tick},
+    waiters::wake,
 };
 
 #[derive(Debug, Default)]
@@ -99,8 +100,9 @@ impl Queue {
 }
 
 impl Gate {
-    /// Takes over settings. Calls that run go on; with more places, those that wait get them.
-    pub(super) fn set(&self, config: &Config) {
+    /// Takes over settings. Calls that run go on; with more places, those that wait get them, and are to be woken.
+    #[must_use]
+    pub(super) fn set(&self, config: &Config) -> Vec<Waker> {
         let mut queue = self.queue.lock();
         let rooms = config.in_flight.map(|limit| Rooms::new(limit, config.normal_share, config.low_share));
         let off = Rooms { high: 0, normal: 0, low: 0 };
@@ -114,7 +116,7 @@ impl Gate {
             queue.max_queue = delay.max_queue;
             queue.bounds = Bounds { target: delay.target, interval: delay.interval };
         }
-        self.serve(queue);
+        self.serve(queue)
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -253,11 +255,12 @@ impl Gate {
     fn hand_over(&self) {
         let queue = self.queue.lock();
         self.word.fetch_sub(1, AcqRel);
-        self.serve(queue);
+        wake(self.serve(queue));
     }
 
-    /// Grants free places to those that wait, and wakes them after the lock.
-    fn serve(&self, mut guard: MutexGuard<'_, Queue>) {
+    /// Grants free places to those that wait, who are to be woken under no lock.
+    #[must_use]
+    fn serve(&self, mut guard: MutexGuard<'_, Queue>) -> Vec<Waker> {
         let now = Tick::now();
         let queue = &mut *guard;
         let standing = queue.look(now);
@@ -270,8 +273,7 @@ impl Gate {
             wakers.extend(waker);
         }
         queue.look(now);
-        drop(guard);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers
     }
 }
 

@@ -73,7 +73,8 @@
 //!
 //! Dropping a call gives its place back, or leaves the queue; a place that was granted to a call which is given up at
 //! that moment goes to the next. To the throttle a cancelled call is a request that was neither accepted nor refused.
-//! Nothing is taken in `poll_ready`: an idle, ready clone holds no place.
+//! Nothing is taken in `poll_ready`: an idle, ready clone holds no place. A call whose priority function panics has the
+//! handle's priority.
 //!
 //! # What it tells
 //!

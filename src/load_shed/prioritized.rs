@@ -9,6 +9,7 @@ use tower::{Layer, Service};
 use crate::{
     admission::{Admission, AdmissionLayer, Queued, QueuedLayer},
     error::CarryRejection,
+    guarded::guarded,
     load_shed::Handle,
     outcome::Classify,
     priority::{Priority, PriorityOf},
@@ -92,7 +93,7 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         // The user's code, before anything is taken.
-        let priority = self.priority.priority(&request);
+        let priority = guarded("priority function", || self.priority.priority(&request)).flatten();
         self.inner.call_by(request, |handle, now| handle.core.admit(handle.or_own(priority), now))
     }
 }
@@ -113,7 +114,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let priority = self.priority.priority(&request);
+        let priority = guarded("priority function", || self.priority.priority(&request)).flatten();
         self.inner.call_by(request, |handle, now| handle.core.enter(handle.or_own(priority), now))
     }
 }

@@ -110,7 +110,13 @@ where
         let ready = std::mem::take(&mut self.ready) || {
             match self.ask(&mut Context::from_waker(Waker::noop())) {
                 Ok(ready) => ready,
-                Err(error) => return ShedUnreadyFuture { state: State::Failed { error: Some(error) } },
+                Err(error) => {
+                    // To the caller the call has failed, and not the service: it gets a fresh one, since an error of
+                    // its readiness was the last word of this.
+                    let fresh = self.inner.clone();
+                    self.inner = fresh;
+                    return ShedUnreadyFuture { state: State::Failed { error: Some(error) } };
+                }
             }
         };
         let state = if ready {

@@ -41,7 +41,8 @@
 //!
 //! # Cancellation
 //!
-//! Dropping the future drops the call and its timer. What is cut off is dropped at that moment.
+//! Dropping the future drops the call and its timer. What is cut off is dropped at that moment. A call whose deadline
+//! function panics has no deadline.
 //!
 //! # What it tells
 //!

@@ -12,6 +12,7 @@ use tower::Service;
 use crate::{
     deadline::{Deadline, DeadlineOf, NoDeadline},
     error::{CarryRejection, Rejection},
+    guarded::guarded,
     own::{Fork, Own},
     time::Moment,
     timeout::{Handle, timer::Timer},
@@ -76,7 +77,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let deadline = self.parts.deadline.deadline(&request);
+        let deadline = guarded("deadline function", || self.parts.deadline.deadline(&request)).flatten();
         if deadline.is_some_and(|deadline| deadline.has_passed(&mut Moment::new())) {
             let rejection = self.parts.handle.core.too_late();
             return ResponseFuture { state: State::TooLate { rejection: Some(rejection) } };

@@ -1,7 +1,9 @@
 //! The hosts that a layer must fit into: what each of them asks of it, and that it works there.
 
+mod auto;
 mod clients;
 mod contract;
+mod fatal;
 #[cfg(feature = "http")]
 mod grpc;
 #[cfg(feature = "http")]

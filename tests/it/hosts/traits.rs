@@ -139,16 +139,60 @@ fn so_are_those_that_run_again_or_elsewhere() {
     services!(Hedge);
 }
 
+#[test]
+fn so_is_every_other_service_over_one() {
+    type Queued<S> = mainstay::admission::Queued<S, bulkhead::Handle>;
+    type Retries<S> = retry::Retry<S>;
+    type Timeout<S> = mainstay::timeout::Timeout<S>;
+    type Keys = mainstay::keyed::Handle<u32, bulkhead::Handle>;
+    type Keyed<S> = mainstay::keyed::Keyed<S, Keys>;
+    type QueuedKeyed<S> = mainstay::keyed::QueuedKeyed<S, Keys>;
+    type ShedUnready<S> = load_shed::ShedUnready<S>;
+    type Prioritized<S> = load_shed::Prioritized<S, ()>;
+    type AnyMethod<S> = mainstay::contract::AnyMethod<S>;
+    services!(Queued);
+    services!(Retries);
+    services!(Timeout);
+    services!(Keyed);
+    services!(QueuedKeyed);
+    services!(ShedUnready);
+    services!(Prioritized);
+    services!(AnyMethod);
+}
+
+#[test]
+fn so_is_every_other_future_over_one() {
+    type Timeout<F> = mainstay::timeout::ResponseFuture<F>;
+    type ShedUnready<F> = load_shed::ShedUnreadyFuture<F, Error<Boom>>;
+    type Keyed<F> = mainstay::keyed::ResponseFuture<F, mainstay::keyed::Handle<u32, bulkhead::Handle>>;
+    type Or<F> = mainstay::fallback::OrFuture<F, F>;
+    futures!(Timeout);
+    futures!(ShedUnready);
+    futures!(Keyed);
+    futures!(Or);
+}
+
 type BreakerFuture<F> = breaker::ResponseFuture<F>;
 
 #[cfg(feature = "http")]
 #[test]
 fn so_are_those_of_the_http_feature() {
     use mainstay::http::{
-        AttemptLimit, AttemptLimitFuture, ReplayBodies, ReplayBody, Respond, RespondBody, RespondFuture, Streamed,
-        StreamedBody, StreamedFuture, StreamedStack,
+        AttemptLimit, AttemptLimitFuture, BodyTimeout, BodyTimeoutFuture, LimitedBody, ReadDeadline, ReplayBodies,
+        ReplayBody, Respond, RespondBody, RespondFuture, SendDeadline, Streamed, StreamedBody, StreamedFuture,
+        StreamedStack,
     };
 
+    type Keys = mainstay::keyed::Handle<u32, bulkhead::Handle>;
+    type QueuedStreamed<S> = mainstay::http::QueuedStreamed<S, Handle>;
+    type KeyedStreamed<S> = mainstay::http::KeyedStreamed<S, Keys>;
+    services!(QueuedStreamed);
+    services!(KeyedStreamed);
+    services!(BodyTimeout);
+    services!(ReadDeadline);
+    services!(SendDeadline);
+    futures!(BodyTimeoutFuture);
+    futures!(LimitedBody);
     type StreamedService<S> = Streamed<S, Handle>;
     type OnlyStreamed<F> = StreamedFuture<F, Handle, OnError>;
     type OnlyRespond<F> = RespondFuture<F, fn()>;
