@@ -24,11 +24,43 @@ use crate::{
 /// assert!(BudgetConfig::new().ratio(20.0).check().is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "Unchecked")]
 pub struct BudgetConfig {
     ratio: f64,
     min_per_second: u32,
     cap: u32,
+}
+
+/// As a file has it. A retry and a hedge check it themselves, to tell all that is wrong with them together.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Unchecked {
+    ratio: f64,
+    min_per_second: u32,
+    cap: u32,
+}
+
+impl Default for Unchecked {
+    fn default() -> Self {
+        let BudgetConfig { ratio, min_per_second, cap } = BudgetConfig::default();
+        Self { ratio, min_per_second, cap }
+    }
+}
+
+impl Unchecked {
+    fn settings(self) -> BudgetConfig {
+        let Self { ratio, min_per_second, cap } = self;
+        BudgetConfig { ratio, min_per_second, cap }
+    }
+}
+
+impl TryFrom<Unchecked> for BudgetConfig {
+    type Error = ConfigError;
+
+    fn try_from(file: Unchecked) -> Result<Self, ConfigError> {
+        let settings = file.settings();
+        settings.check().map(|()| settings)
+    }
 }
 
 impl Default for BudgetConfig {
@@ -127,7 +159,8 @@ impl<'de> Deserialize<'de> for RawBudget {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RawBudget, A::Error> {
-                BudgetConfig::deserialize(de::value::MapAccessDeserializer::new(map)).map(|it| RawBudget(Some(it)))
+                let read = Unchecked::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(RawBudget(Some(read.settings())))
             }
         }
 
