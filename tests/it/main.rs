@@ -22,6 +22,7 @@ mod discovery;
 mod discovery_model;
 mod errors;
 mod fallback;
+mod fuzz;
 mod hedge;
 mod hedge_cancel;
 mod hosts;
