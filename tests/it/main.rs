@@ -22,6 +22,7 @@ mod discovery;
 mod discovery_model;
 mod errors;
 mod fallback;
+mod floods;
 mod fuzz;
 mod hedge;
 mod hedge_cancel;
