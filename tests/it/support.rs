@@ -117,6 +117,11 @@ pub(crate) fn infallible<T>(value: T) -> Result<T, Infallible> {
     Ok(value)
 }
 
+/// While it is held nothing of this thread goes to the log that tests read: a flood would fill it.
+pub(crate) fn quiet() -> tracing::dispatcher::DefaultGuard {
+    tracing::dispatcher::set_default(&tracing::Dispatch::none())
+}
+
 /// Runs something, and tells what it panics with.
 pub(crate) fn panics_with<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     let hook = std::panic::take_hook();

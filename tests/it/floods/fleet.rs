@@ -32,7 +32,7 @@ async fn users(backend: &InMemory, config: client::Config, max_services: usize) 
     client
 }
 
-fn quiet() -> client::Config {
+fn bare() -> client::Config {
     client::Config::new()
         .stack(mainstay::stack::Config::new())
         .balance(mainstay::balance::Config::new().outlier(mainstay::balance::Outlier::off()))
@@ -41,7 +41,7 @@ fn quiet() -> client::Config {
 #[tokio::test(start_paused = true)]
 async fn method_names_without_end_are_counted_under_a_bounded_number_of_names() {
     const CALLS: u32 = FLOOD / 5;
-    let client = users(&InMemory::new(), quiet().max_methods(100), 10).await;
+    let client = users(&InMemory::new(), bare().max_methods(100), 10).await;
     holds_at_most(8 * MIB, "a flood of distinct method names at a client", || {
         for n in 0..CALLS {
             let answer = poll_once(&mut std::pin::pin!(client.call("users", format!("method-{n}"), n * 2)));
@@ -59,7 +59,7 @@ async fn method_names_without_end_are_counted_under_a_bounded_number_of_names() 
 #[tokio::test(start_paused = true)]
 async fn kinds_of_errors_without_end_are_counted_under_a_bounded_number_of_names() {
     let number = AtomicU64::new(0);
-    let client = users(&InMemory::new(), quiet(), 10).await.error_kind(move |result: Result<&u32, &Error<Boom>>| {
+    let client = users(&InMemory::new(), bare(), 10).await.error_kind(move |result: Result<&u32, &Error<Boom>>| {
         result.is_err().then(|| Cow::Owned(format!("kind-{}", number.fetch_add(1, Relaxed))))
     });
     holds_at_most(MIB, "a flood of distinct kinds of errors", || {
@@ -75,7 +75,7 @@ async fn kinds_of_errors_without_end_are_counted_under_a_bounded_number_of_names
 #[tokio::test(start_paused = true)]
 async fn services_that_do_not_exist_push_out_none_that_does() {
     let backend = InMemory::new();
-    let client = users(&backend, quiet(), 100).await;
+    let client = users(&backend, bare(), 100).await;
     for n in 0..100 {
         let _ = poll_once(&mut std::pin::pin!(client.call(&format!("nobody-{n}"), "get", 0)));
     }
@@ -137,6 +137,7 @@ async fn names_that_are_only_asked_for_take_no_room_in_discovery() {
 
 #[tokio::test(start_paused = true)]
 async fn instances_that_come_and_go_or_run_out_leave_nothing() {
+    let _quiet = quiet();
     let backend = InMemory::new();
     let service = ServiceName::new("users").unwrap();
     let instance = |n: u32| Instance::new("users", &format!("users-{n}"), "10.0.0.7", 80).unwrap();
