@@ -11,6 +11,7 @@ mod subjects;
 #[allow(unreachable_pub, reason = "a module of two crates")]
 mod targets;
 
+mod bounds;
 mod sweep;
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -27,6 +28,7 @@ fn every_seed_of_every_target_can_be_read() {
         files.map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
     let names: BTreeSet<String> = targets::ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!((&names, &names), (&files, &folders), "each target has a file and seeds");
+    let _quiet = crate::support::quiet();
     let (mut seeds, mut bytes) = (0, 0);
     for (name, target) in targets::ALL {
         for seed in fs::read_dir(root.join("seeds").join(name)).unwrap() {

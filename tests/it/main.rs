@@ -22,6 +22,7 @@ mod discovery;
 mod discovery_model;
 mod errors;
 mod fallback;
+mod faults;
 mod floods;
 mod fuzz;
 mod hedge;

@@ -58,6 +58,8 @@ pub trait Subject: Serialize + DeserializeOwned + Debug {
 pub struct Entry {
     pub name: &'static str,
     pub documents: &'static [&'static str],
+    /// Reads, and no more.
+    pub check: fn(&str, Format) -> Result<(), Refusal>,
     /// Reads, writes what was read, reads that, and uses it.
     pub read: fn(&str, Format) -> Result<(), Refusal>,
 }
@@ -85,7 +87,11 @@ pub fn all() -> impl Iterator<Item = &'static Entry> + Clone {
 }
 
 const fn entry<S: Subject>(name: &'static str) -> Entry {
-    Entry { name, documents: S::DOCUMENTS, read: read::<S> }
+    Entry { name, documents: S::DOCUMENTS, check: check::<S>, read: read::<S> }
+}
+
+fn check<S: Subject>(text: &str, format: Format) -> Result<(), Refusal> {
+    format.read::<S>(text).map(drop)
 }
 
 fn read<S: Subject>(text: &str, format: Format) -> Result<(), Refusal> {

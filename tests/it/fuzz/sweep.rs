@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, ops::Range, path::Path};
 use serde_json::{Map, Value};
 
 use super::subjects::{Entry, Format, Refusal, all};
-use crate::support::panics_with;
+use crate::support::{panics_with, quiet};
 
 /// Odd values: as JSON has them, and as TOML has them.
 const ODD: &[(Option<&str>, Option<&str>)] = &[
@@ -54,12 +54,12 @@ const ODD: &[(Option<&str>, Option<&str>)] = &[
 const HERE: &str = "@here@";
 
 /// A document with a value in one place, and where in the text that is.
-struct Planted {
-    text: String,
+pub(super) struct Planted {
+    pub(super) text: String,
     at: Range<usize>,
 }
 
-fn planted(document: &Value, path: &[String], value: &str, format: Format) -> Planted {
+pub(super) fn planted(document: &Value, path: &[String], value: &str, format: Format) -> Planted {
     let mut document = document.clone();
     let (last, sections) = path.split_last().expect("a field has a name");
     let mut section = &mut document;
@@ -96,13 +96,13 @@ fn toml_value(value: &Value) -> String {
 /// The names of the fields of a section, from the error that an unknown one gets.
 fn known_fields(entry: &Entry, document: &Value, section: &[String]) -> Option<Vec<String>> {
     let unknown = [section, &["!".to_owned()]].concat();
-    let refusal = (entry.read)(&planted(document, &unknown, "0", Format::Json).text, Format::Json).err()?;
+    let refusal = (entry.check)(&planted(document, &unknown, "0", Format::Json).text, Format::Json).err()?;
     let (_, names) = refusal.message.split_once("unknown field `!`, expected ")?;
     Some(names.split('`').skip(1).step_by(2).map(str::to_owned).collect())
 }
 
 /// The paths of all fields below a section that the document has; whatever is a section must be in it.
-fn fields(entry: &Entry, document: &Value, section: &[String], found: &mut Vec<Vec<String>>) {
+pub(super) fn fields(entry: &Entry, document: &Value, section: &[String], found: &mut Vec<Vec<String>>) {
     let here = section.iter().fold(Some(document), |at, name| at?.get(name));
     let known = known_fields(entry, document, section);
     // A map by key has no fields of its own.
@@ -144,6 +144,7 @@ fn try_one(entry: &Entry, path: &[String], planted: &Planted, format: Format, ac
 
 #[test]
 fn every_odd_value_in_every_field_is_refused_by_name_or_can_be_used() {
+    let _quiet = quiet();
     let (mut fields_seen, mut cases, mut accepted, mut faults) = (0, 0, 0, Vec::new());
     for entry in all() {
         for text in entry.documents {
@@ -204,7 +205,7 @@ fn every_document_is_right_and_has_every_section() {
 /// Whether a field that the document does not have would be a section.
 fn is_section(entry: &Entry, document: &Value, path: &[String]) -> bool {
     let text = planted(document, path, r#"{"!": 0}"#, Format::Json).text;
-    (entry.read)(&text, Format::Json).is_err_and(|refusal| refusal.message.contains("unknown field `!`"))
+    (entry.check)(&text, Format::Json).is_err_and(|refusal| refusal.message.contains("unknown field `!`"))
 }
 
 #[cfg(feature = "http")]
