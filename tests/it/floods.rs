@@ -34,7 +34,7 @@ const MIB: u64 = 1_024 * KIB;
 fn holds_at_most(bound: u64, what: &str, run: impl FnOnce()) {
     let _quiet = quiet();
     let info = measure(run);
-    println!("{what}: at most {} KiB at a time", info.bytes_max / KIB);
+    eprintln!("{what}: at most {} KiB at a time", info.bytes_max / KIB);
     assert!(info.bytes_max <= bound, "{what}: {} bytes at a time", info.bytes_max);
 }
 

@@ -18,8 +18,11 @@ use super::{
     subjects::{Format, all, comes_back},
 };
 
+/// What is done with the bytes of a fuzzer.
+pub type Target = fn(&[u8]);
+
 /// A target by the name of its file and of its folder of seeds.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Target)] = &[
     ("config_json", config_json),
     ("config_toml", config_toml),
     ("durations", durations),

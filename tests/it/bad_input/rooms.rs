@@ -28,12 +28,12 @@ fn told(cases: Vec<Case>) {
     }
 }
 
-fn bulkhead(config: bulkhead::Config) -> Result<(), ConfigError> {
+fn bulkhead(config: &bulkhead::Config) -> Result<(), ConfigError> {
     assert_eq!(config.check(), bulkhead::Handle::try_new("x", config.clone()).map(drop));
     config.check()
 }
 
-fn concurrency(config: concurrency::Config) -> Result<(), ConfigError> {
+fn concurrency(config: &concurrency::Config) -> Result<(), ConfigError> {
     assert_eq!(config.check(), concurrency::Handle::try_new("x", config.clone()).map(drop));
     config.check()
 }
@@ -53,7 +53,7 @@ fn rate(config: rate_limit::Config) -> Result<(), ConfigError> {
     config.check()
 }
 
-fn retry(config: retry::Config) -> Result<(), ConfigError> {
+fn retry(config: &retry::Config) -> Result<(), ConfigError> {
     assert_eq!(config.check(), retry::Handle::try_new("x", config.clone()).map(drop));
     config.check()
 }
@@ -63,17 +63,23 @@ fn places_and_limits() {
     use bulkhead::Config;
     use concurrency::Config as Adaptive;
     told(vec![
-        ("no place", bulkhead(Config::new(0)), "limit", "0", "must be in 1..=1000000"),
-        ("all places", bulkhead(Config::new(u32::MAX)), "limit", "4294967295", "must be in 1..=1000000"),
-        ("a queue without end", bulkhead(Config::new(1).max_queue(u32::MAX)), "max_queue", "4294967295", "0..=1000000"),
-        ("no wait", bulkhead(Config::new(1).max_wait(ms(0))), "max_wait", "0s", "at least 1ms"),
-        ("a long wait", bulkhead(Config::new(1).max_wait(OVER)), "max_wait", "s", "at most 365d"),
-        ("all reserved", bulkhead(Config::new(4).reserve(4)), "reserve", "4", "less than the limit, 4"),
-        ("no share", concurrency(Adaptive::new().percentile(-1.0)), "percentile", "-1", "must be in (0, 1]"),
-        ("no floor", concurrency(Adaptive::new().floor(0)), "floor", "0", "must be in 1..="),
-        ("below", concurrency(Adaptive::new().floor(50)), "initial", "20", "from the floor to the ceiling"),
-        ("crossed", concurrency(Adaptive::new().floor(9).ceiling(8)), "floor", "9", "at most the ceiling, 8"),
-        ("endless", concurrency(Adaptive::new().window(Duration::MAX)), "window", "ns", "at most 365d"),
+        ("no place", bulkhead(&Config::new(0)), "limit", "0", "must be in 1..=1000000"),
+        ("all places", bulkhead(&Config::new(u32::MAX)), "limit", "4294967295", "must be in 1..=1000000"),
+        (
+            "a queue without end",
+            bulkhead(&Config::new(1).max_queue(u32::MAX)),
+            "max_queue",
+            "4294967295",
+            "0..=1000000",
+        ),
+        ("no wait", bulkhead(&Config::new(1).max_wait(ms(0))), "max_wait", "0s", "at least 1ms"),
+        ("a long wait", bulkhead(&Config::new(1).max_wait(OVER)), "max_wait", "s", "at most 365d"),
+        ("all reserved", bulkhead(&Config::new(4).reserve(4)), "reserve", "4", "less than the limit, 4"),
+        ("no share", concurrency(&Adaptive::new().percentile(-1.0)), "percentile", "-1", "must be in (0, 1]"),
+        ("no floor", concurrency(&Adaptive::new().floor(0)), "floor", "0", "must be in 1..="),
+        ("below", concurrency(&Adaptive::new().floor(50)), "initial", "20", "from the floor to the ceiling"),
+        ("crossed", concurrency(&Adaptive::new().floor(9).ceiling(8)), "floor", "9", "at most the ceiling, 8"),
+        ("endless", concurrency(&Adaptive::new().window(Duration::MAX)), "window", "ns", "at most 365d"),
         ("no calls", rate(rate_limit::Config::per_second(0)), "calls", "0", "must be in 1..="),
         ("no burst", rate(rate_limit::Config::new(1, YEAR).burst(0)), "burst", "0", "must be in 1..="),
         ("no period", rate(rate_limit::Config::new(1, ms(0))), "per", "0s", "at least 1ms"),
@@ -91,18 +97,18 @@ fn those_that_run_again_or_elsewhere() {
     use retry::{Backoff, BudgetConfig, Config, Jitter};
     let new = Config::new;
     let linear = || Backoff::linear(ms(10));
-    let budget = |budget| retry(new().budget(budget));
+    let budget = |budget| retry(&new().budget(budget));
     told(vec![
-        ("none", retry(new().attempts(0)), "attempts", "0", "must be in 1..=100"),
-        ("endless", retry(new().attempts(u32::MAX)), "attempts", "4294967295", "must be in 1..=100"),
-        ("cap", retry(new().backoff(linear().cap(ms(9)))), "backoff.cap", "9ms", "at least backoff.initial, 10ms"),
-        ("factor", retry(new().backoff(Backoff::exponential(ms(1), f64::NAN))), "backoff.factor", "NaN", "1..=100"),
-        ("initial", retry(new().backoff(Backoff::fixed(OVER))), "backoff.initial", "s", "at most 365d"),
-        ("nan", retry(new().jitter(Jitter::Range(f64::NAN))), "jitter.range", "NaN", "in [0, 1]"),
-        ("over", retry(new().jitter(Jitter::Range(1.5))), "jitter.range", "1.5", "in [0, 1]"),
-        ("under", retry(new().jitter(Jitter::Range(-1.0))), "jitter.range", "-1", "in [0, 1]"),
-        ("wait", retry(new().max_retry_after(ms(0))), "max_retry_after", "0s", "at least 1ms"),
-        ("deadline", retry(new().deadline(Duration::MAX)), "deadline", "ns", "at most 365d"),
+        ("none", retry(&new().attempts(0)), "attempts", "0", "must be in 1..=100"),
+        ("endless", retry(&new().attempts(u32::MAX)), "attempts", "4294967295", "must be in 1..=100"),
+        ("cap", retry(&new().backoff(linear().cap(ms(9)))), "backoff.cap", "9ms", "at least backoff.initial, 10ms"),
+        ("factor", retry(&new().backoff(Backoff::exponential(ms(1), f64::NAN))), "backoff.factor", "NaN", "1..=100"),
+        ("initial", retry(&new().backoff(Backoff::fixed(OVER))), "backoff.initial", "s", "at most 365d"),
+        ("nan", retry(&new().jitter(Jitter::Range(f64::NAN))), "jitter.range", "NaN", "in [0, 1]"),
+        ("over", retry(&new().jitter(Jitter::Range(1.5))), "jitter.range", "1.5", "in [0, 1]"),
+        ("under", retry(&new().jitter(Jitter::Range(-1.0))), "jitter.range", "-1", "in [0, 1]"),
+        ("wait", retry(&new().max_retry_after(ms(0))), "max_retry_after", "0s", "at least 1ms"),
+        ("deadline", retry(&new().deadline(Duration::MAX)), "deadline", "ns", "at most 365d"),
         ("negative", budget(BudgetConfig::new().ratio(-1.0)), "budget.ratio", "-1", "must be 0, or a finite"),
         ("percent", budget(BudgetConfig::new().ratio(20.0)), "budget.ratio", "20", "did you mean 0.2?"),
         ("infinite", budget(BudgetConfig::new().ratio(f64::INFINITY)), "budget.ratio", "inf", "a finite number"),

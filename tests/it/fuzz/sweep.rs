@@ -103,7 +103,7 @@ fn known_fields(entry: &Entry, document: &Value, section: &[String]) -> Option<V
 
 /// The paths of all fields below a section that the document has; whatever is a section must be in it.
 pub(super) fn fields(entry: &Entry, document: &Value, section: &[String], found: &mut Vec<Vec<String>>) {
-    let here = section.iter().fold(Some(document), |at, name| at?.get(name));
+    let here = section.iter().try_fold(document, |at, name| at.get(name));
     let known = known_fields(entry, document, section);
     // A map by key has no fields of its own.
     let by_key = || here.and_then(Value::as_object).map(|map| map.keys().cloned().collect());
@@ -128,10 +128,18 @@ fn is_named(refusal: &Refusal, path: &[String], planted: &Planted) -> bool {
     points || words.into_iter().any(|word| word == leaf || kinds.contains(&word))
 }
 
+type Read = fn(&str, Format) -> Result<(), Refusal>;
+
 /// Reads one text: what it says is wrong with the behaviour, if anything.
-fn try_one(entry: &Entry, path: &[String], planted: &Planted, format: Format, accepted: &mut usize) -> Option<String> {
-    let place = || format!("{} {}: {}", entry.name, path.join("."), planted.text);
-    match panics_with(|| (entry.read)(&planted.text, format)) {
+fn try_one(
+    (name, read): (&str, Read),
+    path: &[String],
+    planted: &Planted,
+    format: Format,
+    accepted: &mut usize,
+) -> Option<String> {
+    let place = || format!("{} {}: {}", name, path.join("."), planted.text);
+    match panics_with(|| read(&planted.text, format)) {
         Err(panic) => Some(format!("{} panics: {panic}", place())),
         Ok(Err(refusal)) if !is_named(&refusal, path, planted) => Some(format!("{} says {refusal:?}", place())),
         Ok(Err(_)) => None,
@@ -162,7 +170,10 @@ fn every_odd_value_in_every_field_is_refused_by_name_or_can_be_used() {
                         let Some(value) = value else { continue };
                         cases += 1;
                         let planted = planted(&document, &path, value, format);
-                        faults.extend(try_one(entry, &path, &planted, format, &mut accepted));
+                        // What both formats read as the same is used once.
+                        let used = format == Format::Json || json.as_ref() != Some(value);
+                        let read = if used { entry.read } else { entry.check };
+                        faults.extend(try_one((entry.name, read), &path, &planted, format, &mut accepted));
                     }
                 }
             }
@@ -189,7 +200,7 @@ fn every_document_is_right_and_has_every_section() {
             let mut found = Vec::new();
             fields(entry, document, &[], &mut found);
             for path in found {
-                let there = path.iter().fold(Some(document), |at, name| at?.get(name));
+                let there = path.iter().try_fold(document, |at, name| at.get(name));
                 if there.is_some_and(Value::is_object) {
                     sections.insert(path);
                 } else if is_section(entry, document, &path) {
@@ -208,7 +219,6 @@ fn is_section(entry: &Entry, document: &Value, path: &[String]) -> bool {
     (entry.check)(&text, Format::Json).is_err_and(|refusal| refusal.message.contains("unknown field `!`"))
 }
 
-#[cfg(feature = "http")]
 #[test]
 fn everything_that_can_be_read_from_a_file_is_swept() {
     let mut readable = BTreeSet::new();
@@ -216,7 +226,9 @@ fn everything_that_can_be_read_from_a_file_is_swept() {
         readable.extend(readable_types(&text).into_iter().map(|name| format!("{room}{name}")));
     }
     let known: BTreeSet<String> = all().map(|entry| entry.name.to_owned()).collect();
-    let missing: Vec<_> = readable.difference(&known).collect();
+    // Without the feature the room is not there.
+    let there = |name: &&String| cfg!(feature = "http") || !name.starts_with("http::");
+    let missing: Vec<_> = readable.difference(&known).filter(there).collect();
     assert!(missing.is_empty(), "can be read, and is in no sweep: {missing:?}");
     assert!(readable.len() > 25, "the types are found: {readable:?}");
 }
