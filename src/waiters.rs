@@ -24,7 +24,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     next: u64,
-    // By the number of the place. Not a list: with a hundred thousand that wait, each that leaves would look through it.
+    // By the number of the place. Not a list: each that leaves would look through all that wait.
     wakers: BTreeMap<u64, Waker>,
 }
 

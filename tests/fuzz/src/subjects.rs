@@ -160,7 +160,8 @@ subjects! {
         r#"{"calls": 10, "per": "1s", "burst": 5, "max_wait": "1s"}"#,
     ];
     retry::Config = "retry::Config", exercise::retry, [
-        r#"{"backoff": {"kind": "exponential", "initial": "10ms", "cap": "1s"}, "budget": {}, "jitter": {"range": 0.5}}"#,
+        r#"{"backoff": {"kind": "exponential", "initial": "10ms", "cap": "1s"}, "budget": {},
+            "jitter": {"range": 0.5}}"#,
         r#"{"backoff": {"kind": "linear", "initial": "10ms"}, "budget": "off", "jitter": "decorrelated"}"#,
         r#"{"backoff": {"kind": "fixed"}, "retry_on": ["timed_out"], "jitter": "equal"}"#,
     ];
@@ -171,7 +172,8 @@ subjects! {
             "keys": {"gold": {"window": {}}}}"#,
     ];
     keyed::Config<Operation, rate_limit::Config> = "keyed::Config", exercise::operations, [
-        r#"{"default": {"calls": 10, "per": "1s"}, "others": {"calls": 10, "per": "1s"}, "keys": {"export": {"calls": 1, "per": "1s"}}}"#,
+        r#"{"default": {"calls": 10, "per": "1s"}, "others": {"calls": 10, "per": "1s"},
+            "keys": {"export": {"calls": 1, "per": "1s"}}}"#,
     ];
     keyed::LevelsConfig = "keyed::LevelsConfig", exercise::levels, [
         r#"{"global": {"limit": 64}, "tenants": {"default": {"limit": 4}, "others": {"limit": 4},
@@ -204,7 +206,8 @@ subjects! {
     discovery::Config = "discovery::Config", exercise::discovery, [r#"{"events": 16}"#];
     discovery::health::Config = "discovery::health::Config", exercise::health_checks, [r#"{"interval": "5s"}"#];
     contract::Contract = "contract::Contract", |_| (), [
-        r#"{"name": "users", "version": "1.4.0", "health": {"status": "healthy", "at_unix_ms": 1, "details": {"a": "b"}},
+        r#"{"name": "users", "version": "1.4.0", "health": {"status": "healthy", "at_unix_ms": 1,
+            "details": {"a": "b"}},
             "capabilities": [{"name": "search", "version": "1.0.0"}],
             "endpoints": [{"method": "get", "verb": "GET", "path": "/users/{id}",
                 "parameters": [{"name": "id", "type": "u32", "required": true}],
@@ -214,7 +217,8 @@ subjects! {
     contract::Endpoint = "contract::Endpoint", |_| (), [r#"{"method": "get"}"#];
     contract::Parameter = "contract::Parameter", |_| (), [r#"{"name": "id", "type": "u32"}"#];
     contract::Response = "contract::Response", |_| (), [r#"{"code": "200", "type": "User"}"#];
-    contract::Health = "contract::Health", |_| (), [r#"{"status": "degraded", "at_unix_ms": 1, "details": {"a": "b"}}"#];
+    contract::Health = "contract::Health", |_| (), [r#"{"status": "degraded", "at_unix_ms": 1,
+            "details": {"a": "b"}}"#];
     contract::Instance = "contract::Instance", exercise::one_instance, [
         r#"{"id": "users-1", "service": "users", "host": "10.0.0.7", "port": 8080, "last_seen_unix_ms": 1,
             "health": {"status": "healthy", "at_unix_ms": 1}, "metadata": {"zone": "a"}}"#,

@@ -202,8 +202,8 @@ fn everything_can_be_made_and_answers_a_ready_call_without_a_runtime() {
     assert!(client.services().is_empty());
 }
 
-/// Up to five centuries after the start: 64 bits of nanoseconds are 584 years, as many as a monotonic clock can say. What
-/// the rules make of the last tick there is, their own tests show.
+/// Up to five centuries after the start: 64 bits of nanoseconds are 584 years, as many as a monotonic clock can say.
+/// What the rules make of the last tick there is, their own tests show.
 #[tokio::test(start_paused = true)]
 async fn no_jump_of_the_clock_wedges_or_overflows_anything() {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);

@@ -52,8 +52,8 @@ pub(super) const FAULTS: &[(u32, Row)] = &[
                 "stack::a_panic_in_the_service_gives_everything_back_and_is_one_failure",
                 "bulkhead::a_panic_gives_the_place_back",
             ],
-            "a layer that turns a panic into an answer is the host's (tower-http has one); with panic=abort nothing is left \
-             that could be checked",
+            "a layer that turns a panic into an answer is the host's (tower-http has one); with panic=abort nothing is \
+             left that could be checked",
         ),
     ),
     (
@@ -208,8 +208,8 @@ pub(super) const FAULTS: &[(u32, Row)] = &[
                 "breaker_control::jitter_spreads_the_open_periods_within_its_bounds",
                 "breaker_control::the_open_period_grows_while_probes_fail_and_starts_anew_after_a_success",
             ],
-            "jitter is off unless it is asked for, since the design's period is exact (the tenants' preset has 20 %); a \
-             circuit closes at once after its probes, slow start and the adaptive limit are the ramp",
+            "jitter is off unless it is asked for, since the design's period is exact (the tenants' preset has 20 %); \
+             a circuit closes at once after its probes, slow start and the adaptive limit are the ramp",
         ),
     ),
     (
@@ -255,8 +255,8 @@ pub(super) const FAULTS: &[(u32, Row)] = &[
                 "fuzz::every_seed_of_every_target_can_be_read",
                 "balance::churn::ten_thousand_instances_come_at_once_and_one_by_one",
             ],
-            "loopback and link-local addresses are let in, for side-cars and node-local caches are called there; a policy of \
-             networks belongs to the backends that take their data from strangers",
+            "loopback and link-local addresses are let in, for side-cars and node-local caches are called there; a \
+             policy of networks belongs to the backends that take their data from strangers",
         ),
     ),
     (
