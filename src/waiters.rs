@@ -1,6 +1,7 @@
 //! Tasks that wait for a policy to change its mind: each is woken once, all of them, on time.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::Arc,
     task::{Context, Waker},
@@ -26,7 +27,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     next: u64,
-    wakers: Vec<(u64, Waker)>,
+    // By the number of the place. Not a list: each that leaves would look through all that wait.
+    wakers: BTreeMap<u64, Waker>,
 }
 
 /// One task's place among the waiters, left when dropped.
@@ -58,7 +60,7 @@ impl Waiters {
             self.0.waiting.store(0, SeqCst);
             std::mem::take(&mut queue.wakers)
         };
-        wake(wakers.into_iter().map(|(_, waker)| waker));
+        wake(wakers.into_values());
     }
 }
 
@@ -70,7 +72,7 @@ impl Place {
         let mut waker = cx.waker().clone();
         if let Some((same, id)) = self.0.as_ref().filter(|(same, _)| Arc::ptr_eq(&same.0, &waiters.0)) {
             let mut queue = same.0.queue.lock();
-            if let Some((_, waiting)) = queue.wakers.iter_mut().find(|(waiting, _)| waiting == id) {
+            if let Some(waiting) = queue.wakers.get_mut(id) {
                 std::mem::swap(waiting, &mut waker);
                 drop(queue);
                 return;
@@ -80,7 +82,7 @@ impl Place {
         let mut queue = waiters.0.queue.lock();
         let id = queue.next;
         queue.next += 1;
-        queue.wakers.push((id, waker));
+        queue.wakers.insert(id, waker);
         waiters.0.waiting.store(queue.wakers.len() as u64, SeqCst);
         drop(queue);
         fence(SeqCst);
@@ -97,8 +99,7 @@ impl Place {
 
     fn leave_queue(waiters: &Waiters, id: u64) {
         let mut queue = waiters.0.queue.lock();
-        if let Some(at) = queue.wakers.iter().position(|(waiting, _)| *waiting == id) {
-            let left = queue.wakers.swap_remove(at);
+        if let Some(left) = queue.wakers.remove(&id) {
             waiters.0.waiting.store(queue.wakers.len() as u64, SeqCst);
             drop(queue);
             drop(left);

@@ -9,7 +9,7 @@ use crate::{
         ramp::{RawSlowStart, SlowStart},
     },
     breaker,
-    settings::{ConfigError, Span},
+    settings::{ConfigError, Span, section, table},
 };
 
 /// Every field may be missing, and then has the default of [`Config`].
@@ -17,10 +17,11 @@ use crate::{
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Raw {
     panic_threshold: Option<f64>,
+    #[serde(deserialize_with = "table")]
     outlier: RawOutlier,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     breaker: Option<breaker::Raw>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     slow_start: Option<RawSlowStart>,
     decay: Option<Span>,
     initial_latency: Option<Span>,
@@ -28,7 +29,7 @@ pub(crate) struct Raw {
 }
 
 /// A value, or what is wrong with its section.
-fn section<T, R>(raw: R, place: &'static str, problems: &mut Vec<ConfigError>) -> Option<T>
+fn checked<T, R>(raw: R, place: &'static str, problems: &mut Vec<ConfigError>) -> Option<T>
 where
     T: TryFrom<R, Error = ConfigError>,
 {
@@ -40,9 +41,9 @@ impl TryFrom<Raw> for Config {
 
     fn try_from(raw: Raw) -> Result<Self, ConfigError> {
         let (mut config, mut problems) = (Self::default(), Vec::new());
-        config.outlier = section::<Outlier, _>(raw.outlier, "outlier", &mut problems).unwrap_or_default();
-        config.breaker = raw.breaker.and_then(|raw| section(raw, "breaker", &mut problems));
-        config.slow_start = raw.slow_start.and_then(|raw| section::<SlowStart, _>(raw, "slow_start", &mut problems));
+        config.outlier = checked::<Outlier, _>(raw.outlier, "outlier", &mut problems).unwrap_or_default();
+        config.breaker = raw.breaker.and_then(|raw| checked(raw, "breaker", &mut problems));
+        config.slow_start = raw.slow_start.and_then(|raw| checked::<SlowStart, _>(raw, "slow_start", &mut problems));
         let spans = [
             ("decay", raw.decay, &mut config.decay),
             ("initial_latency", raw.initial_latency, &mut config.initial_latency),

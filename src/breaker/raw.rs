@@ -7,13 +7,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::{
     admission::Readiness,
     breaker::config::{Config, Window},
-    settings::{ConfigError, Span},
+    settings::{ConfigError, Span, section},
 };
 
 /// Every field may be missing, and then has the default of [`Config`].
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Raw {
+    #[serde(deserialize_with = "section")]
     window: Option<RawWindow>,
     failure_rate: Option<Rate>,
     #[serde(skip_serializing_if = "Option::is_none")]

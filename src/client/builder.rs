@@ -27,7 +27,7 @@ use crate::{
     discovery::Discovery,
     error::CarryRejection,
     fallback::{NoFallback, Strategy},
-    observe::Observer,
+    observe::{ForMany, Observer},
     outcome::{Classify, OnError},
     replay::{Cloned, Replay},
     retry::{Classified, Rule},
@@ -110,7 +110,7 @@ impl<D, M, C, F, R, K> ClientBuilder<D, M, C, F, R, K> {
 
     /// Has an observer told of what happens to any policy of any service.
     pub fn observe(mut self, observer: impl Observer) -> Self {
-        self.given.observers.push(Arc::new(observer));
+        self.given.observers.push(Arc::new(ForMany::new(observer)));
         self
     }
 

@@ -18,7 +18,7 @@ use crate::{
     },
     contract::{AsMethod, InstanceId, Invocation, Method, ServiceName},
     error::{CarryRejection, Reason, Rejection},
-    observe::Observer,
+    observe::{ForMany, Observer},
     settings::ConfigError,
     time::Tick,
 };
@@ -120,7 +120,7 @@ impl<Req, T, E> Caller<Req, T, E> {
 
     /// Has an observer told of what happens to any of its policies, from now on.
     pub fn observe(&self, observer: impl Observer) {
-        let observer: Arc<dyn Observer> = Arc::new(observer);
+        let observer: Arc<dyn Observer> = Arc::new(ForMany::new(observer));
         self.route.control().observe(&observer);
     }
 }

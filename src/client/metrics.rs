@@ -211,10 +211,17 @@ impl Meters {
     }
 
     pub(super) fn begin(&self, method: &Method) -> Counting {
-        let known = self.methods.read().get(method).cloned();
-        let meter = known.unwrap_or_else(|| self.add(method));
+        let meter = self.known(method).unwrap_or_else(|| self.add(method));
         meter.running.fetch_add(1, Relaxed);
         Counting { meter: Some(meter), runs: false }
+    }
+
+    /// The meter of a method that has one. No method leaves, so when there is room for none, the others' is its own:
+    /// made-up names are not to take the lock for writing from those that are known.
+    fn known(&self, method: &Method) -> Option<Arc<MethodMeter>> {
+        let methods = self.methods.read();
+        let others = || (methods.len() >= self.most).then(|| Arc::clone(&self.other));
+        methods.get(method).cloned().or_else(others)
     }
 
     #[cold]

@@ -278,8 +278,9 @@ impl Config {
         checks.range("ceiling", self.ceiling, 1..=MOST);
         if self.floor > self.ceiling {
             checks.refuse("floor", self.floor, format!("must be at most the ceiling, {}", self.ceiling));
-        } else {
-            checks.range("initial", self.initial, self.floor..=self.ceiling);
+        } else if !(self.floor..=self.ceiling).contains(&self.initial) {
+            let why = format!("must be in {}..={}, from the floor to the ceiling", self.floor, self.ceiling);
+            checks.refuse("initial", self.initial, why);
         }
         checks.duration("window", self.window);
         checks.range("min_calls", self.min_calls, 1..=10_000);

@@ -150,7 +150,7 @@ impl Instance {
     fn check(&self) -> Result<(), ConfigError> {
         let mut checks = Checks::default();
         if let Err(why) = check_host(&self.host) {
-            checks.refuse("host", format_args!("\"{}\"", self.host.escape_debug()), why);
+            checks.refuse("host", shown_host(&self.host), why);
         }
         checks.range("port", self.port, 1..=u16::MAX);
         checks.range("weight", self.weight, 0..=LARGEST_WEIGHT);
@@ -330,6 +330,14 @@ fn both<A, B>(a: Result<A, ConfigError>, b: Result<B, ConfigError>) -> Result<(A
         (Ok(a), Ok(b)) => Ok((a, b)),
         (Err(a), Err(b)) => Err(a.and(b)),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
+/// A host for an error. Where a whole URL was given, what stands before its `@` may be a password.
+fn shown_host(host: &str) -> String {
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("\"***@{}\"", host.escape_debug()),
+        None => format!("\"{}\"", host.escape_debug()),
     }
 }
 

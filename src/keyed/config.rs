@@ -10,7 +10,7 @@ use crate::{
         KeyedConfig,
         key::{Key, Lookup},
     },
-    settings::{Checks, ConfigError, Span},
+    settings::{Checks, ConfigError, Span, section, table},
 };
 
 const MOST_KEYS: usize = 1_000_000;
@@ -62,8 +62,9 @@ pub(crate) struct Raw<K, C> {
     max_keys: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     idle_for: Option<Span>,
+    #[serde(deserialize_with = "table")]
     default: C,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     others: Option<C>,
     #[serde(default = "Pairs::default", skip_serializing_if = "Pairs::is_empty")]
     keys: Pairs<K, C>,

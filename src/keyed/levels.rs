@@ -17,7 +17,7 @@ use crate::{
         select::{Chooser, Chosen},
     },
     name::Name,
-    observe::Observer,
+    observe::{ForMany, Observer},
     settings::ConfigError,
     time::Moment,
 };
@@ -214,14 +214,10 @@ impl Levels {
 
     /// Has an observer told of every call that is turned away, by whichever level.
     pub fn observe(&self, observer: impl Observer) {
-        let observer = Arc::new(observer);
-        let again = || {
-            let observer = Arc::clone(&observer);
-            move |event: &crate::observe::Event<'_>| observer.on_event(event)
-        };
-        self.tenants().observe(again());
-        self.operations().observe(again());
-        self.global().observe(again());
+        let observer = ForMany::new(observer);
+        self.tenants().observe(observer.clone());
+        self.operations().observe(observer.clone());
+        self.global().observe(observer);
     }
 
     /// What it knows now. For single tenants and operations, see the [listings](Handle::listing) of the two.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bulkhead,
     keyed::{Config, KeyedConfig, Lookup, Operation, Tenant},
-    settings::ConfigError,
+    settings::{ConfigError, table},
 };
 
 /// The settings of a bulkhead with three levels: all calls, those of each tenant, those of each operation.
@@ -38,11 +38,11 @@ pub struct LevelsConfig {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Raw {
-    #[serde(default = "bulkhead::Config::basic")]
+    #[serde(default = "bulkhead::Config::basic", deserialize_with = "table")]
     global: bulkhead::Config,
-    #[serde(default = "tenants")]
+    #[serde(default = "tenants", deserialize_with = "table")]
     tenants: Config<Tenant, bulkhead::Config>,
-    #[serde(default = "operations")]
+    #[serde(default = "operations", deserialize_with = "table")]
     operations: Config<Operation, bulkhead::Config>,
 }
 

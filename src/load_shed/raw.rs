@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     load_shed::config::{Config, QueueDelay, Throttle},
-    settings::{ConfigError, Span},
+    settings::{ConfigError, Span, section},
 };
 
 /// Every field may be missing, and then has the default of [`Config`].
@@ -19,9 +19,9 @@ pub(crate) struct Raw {
     normal_share: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     low_share: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     queue_delay: Option<RawQueueDelay>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "section")]
     throttle: Option<RawThrottle>,
 }
 

@@ -29,10 +29,10 @@ mod snapshot;
 pub use event::{Cause, CircuitState, Ejection, EjectionCause, Event, GiveUp, Retry, Transition};
 pub use histogram::Latency;
 pub use meter::Totals;
-pub use sink::Observer;
+pub use sink::{Observer, lost_observers};
 pub use snapshot::{LastTransition, Snapshot};
 
 pub(crate) use histogram::{Histogram, Sum, millis};
 pub(crate) use meter::{Meter, Tally};
-pub(crate) use sink::Sink;
+pub(crate) use sink::{ForMany, Sink};
 pub(crate) use snapshot::optional_millis;

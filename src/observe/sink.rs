@@ -1,9 +1,9 @@
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -68,12 +68,48 @@ impl Sink {
         // A copy, so that an observer may add observers.
         let observers = Arc::clone(&self.observers.read());
         for seat in observers.iter().filter(|seat| !seat.panicked.load(Relaxed)) {
-            if catch_unwind(AssertUnwindSafe(|| seat.observer.on_event(event))).is_err() {
-                seat.panicked.store(true, Relaxed);
+            let told = catch_unwind(AssertUnwindSafe(|| seat.observer.on_event(event)));
+            // Of two threads that it panics on at a time, one says so.
+            if told.is_err() && !seat.panicked.swap(true, Relaxed) {
+                LOST.fetch_add(1, Relaxed);
                 tracing::error!(policy = policy.as_str(), "an observer panicked and is told nothing more");
             }
         }
     }
+}
+
+/// One observer at several policies: when it has panicked, it is told nothing more of any of them.
+#[derive(Clone)]
+pub(crate) struct ForMany(Arc<Seat>);
+
+impl ForMany {
+    pub(crate) fn new(observer: impl Observer) -> Self {
+        Self(Arc::new(Seat { observer: Box::new(observer), panicked: AtomicBool::new(false) }))
+    }
+}
+
+impl Observer for ForMany {
+    fn on_event(&self, event: &Event<'_>) {
+        let Seat { observer, panicked } = &*self.0;
+        if panicked.load(Relaxed) {
+            return;
+        }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| observer.on_event(event))) {
+            // The first says so, at the policy it was told of.
+            if !panicked.swap(true, Relaxed) {
+                resume_unwind(panic);
+            }
+        }
+    }
+}
+
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many observers have panicked since the process began. Each was told nothing more from then on, and was named in
+/// one line of the log: what they should have shown is missing, so this is a number to watch.
+#[must_use]
+pub fn lost_observers() -> u64 {
+    LOST.load(Relaxed)
 }
 
 impl fmt::Debug for Sink {

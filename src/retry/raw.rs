@@ -9,7 +9,7 @@ use crate::{
         backoff::{Backoff, Growth, Jitter},
         config::Config,
     },
-    settings::{ConfigError, Span},
+    settings::{ConfigError, Span, section},
 };
 
 /// Every field may be missing, and then has the default of [`Config`].
@@ -17,6 +17,7 @@ use crate::{
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Raw {
     attempts: Option<u32>,
+    #[serde(deserialize_with = "section")]
     backoff: Option<RawBackoff>,
     jitter: Option<Jitter>,
     budget: Option<RawBudget>,

@@ -2,7 +2,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::ConfigError;
+use super::{ConfigError, error::short};
 
 const UNITS: [(&str, u128); 8] = [
     ("d", 86_400_000_000_000),
@@ -85,13 +85,15 @@ fn part(number: &str, unit: &str) -> Result<u128, String> {
         return Err("expected a number and a unit, such as \"10s\" or \"10ms\"".into());
     }
     if unit.is_empty() {
+        let number = short(number);
         return Err(format!("missing unit, write \"{number}s\" or \"{number}ms\""));
     }
     let scale = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
-    let scale = scale.ok_or_else(|| format!("unknown unit \"{unit}\", one of d, h, m, s, ms, us, ns"))?;
+    let scale = scale.ok_or_else(|| format!("unknown unit \"{}\", one of d, h, m, s, ms, us, ns", short(unit)))?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let digits = u32::try_from(fraction.len()).ok().filter(|n| (1..=9).contains(n));
-    let read = |digits: &str| digits.parse::<u64>().map_err(|_| format!("\"{number}\" is no number that fits"));
+    let read =
+        |digits: &str| digits.parse::<u64>().map_err(|_| format!("\"{}\" is no number that fits", short(number)));
     let divisor = 10_u128.pow(digits.ok_or("expected one to nine digits after the point")?);
     Ok(u128::from(read(whole)?) * scale + u128::from(read(fraction)?) * scale / divisor)
 }

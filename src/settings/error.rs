@@ -84,7 +84,8 @@ impl fmt::Display for ConfigError {
 
 impl error::Error for ConfigError {}
 
-fn short(text: &str) -> String {
+/// What was given may be a whole file; what is said of it is read by people.
+pub(super) fn short(text: &str) -> String {
     const LONGEST: usize = 80;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -11,4 +11,4 @@ pub use error::ConfigError;
 pub(crate) use checks::{Checks, LONGEST};
 pub(crate) use duration::Span;
 pub(crate) use ratio::Ratio;
-pub(crate) use section::section;
+pub(crate) use section::{section, table};

@@ -24,3 +24,8 @@ pub(crate) fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializ
 
     deserializer.deserialize_any(Table(PhantomData))
 }
+
+/// The same of a section that must be there.
+pub(crate) fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    section(deserializer)?.ok_or_else(|| de::Error::custom("expected a section with settings, and there is nothing"))
+}

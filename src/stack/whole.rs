@@ -7,7 +7,7 @@ use crate::{
     fallback::NoFallback,
     hedge, load_shed,
     name::Name,
-    observe::{self, Observer},
+    observe::{self, ForMany, Observer},
     outcome::OnError,
     rate_limit,
     retry::{self, Classified, Cloned},
@@ -193,6 +193,7 @@ impl<C, F, R> Stack<C, F, R> {
 
     /// Has an observer told of what happens to any of the policies, those that the stack was given among them.
     pub fn observe(&self, observer: impl Observer + Clone) {
+        let observer = ForMany::new(observer);
         self.fallback().observe(observer.clone());
         self.load_shed().inspect(|policy| policy.observe(observer.clone()));
         self.rate_limit().inspect(|policy| policy.observe(observer.clone()));

@@ -1,5 +1,9 @@
 //! What bad settings and names get: an error that names the field, the value and the reason.
 
+mod files;
+mod names;
+mod rooms;
+
 use mainstay::{
     ConfigError, Name,
     breaker::{Config, Handle, Readiness},

@@ -212,3 +212,19 @@ async fn a_service_that_is_down_gets_little_more_than_the_calls() {
         assert!((305..=310).contains(&retries), "{retries} with {attempts} attempts");
     }
 }
+
+#[test]
+fn a_budget_of_a_file_is_checked_where_it_is_read() {
+    for (file, told) in [
+        (r#"{"ratio": -1}"#, "budget.ratio = -1: must be 0, or a finite number in 0.0001..=10"),
+        (r#"{"ratio": 20}"#, "did you mean 0.2? (percent given)"),
+        (r#"{"cap": 0}"#, "budget.cap = 0: must be in 1..=1000000"),
+        (r#"{"min_per_second": 1000001}"#, "budget.min_per_second = 1000001: must be in 0..=1000000"),
+        (r#"{"share": 0.2}"#, "unknown field `share`"),
+    ] {
+        let error = serde_json::from_str::<BudgetConfig>(file).unwrap_err().to_string();
+        assert!(error.contains(told), "{file}: {error}");
+    }
+    let read: BudgetConfig = serde_json::from_str(r#"{"ratio": 0.1}"#).unwrap();
+    assert_eq!(read, BudgetConfig::new().ratio(0.1));
+}

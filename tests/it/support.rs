@@ -116,3 +116,20 @@ pub(crate) fn panics<R>(run: impl FnOnce() -> R) -> bool {
 pub(crate) fn infallible<T>(value: T) -> Result<T, Infallible> {
     Ok(value)
 }
+
+/// While it is held nothing of this thread goes to the log that tests read: a flood would fill it.
+pub(crate) fn quiet() -> tracing::dispatcher::DefaultGuard {
+    tracing::dispatcher::set_default(&tracing::Dispatch::none())
+}
+
+/// Runs something, and tells what it panics with.
+pub(crate) fn panics_with<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(run));
+    std::panic::set_hook(hook);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("something that is no text").to_owned()
+    })
+}
