@@ -6,9 +6,10 @@ use std::{
     task::{Context, Waker},
 };
 
-use parking_lot::Mutex;
-
-use crate::sync::atomic::{AtomicU64, Ordering::SeqCst, fence};
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering::SeqCst, fence},
+};
 
 /// The tasks that wait. Looking whether there are any costs one load.
 #[derive(Debug, Clone, Default)]

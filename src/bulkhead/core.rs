@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Sleep;
 
 use crate::{
@@ -22,7 +21,10 @@ use crate::{
     name::Name,
     observe::{Event, Sink},
     priority::Priority,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::{Tick, nanos},
     waiters::Waiters,
 };

@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::time::{error::Elapsed, sleep, timeout};
 
 use crate::{
     contract::Instance,
     discovery::{Discovery, DiscoveryError, Lease},
     settings::ConfigError,
+    sync::Mutex,
     time::{Tick, random},
     waiters::{Place, Waiters},
 };

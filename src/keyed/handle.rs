@@ -1,7 +1,5 @@
 use std::{fmt, sync::Arc};
 
-use parking_lot::RwLock;
-
 use crate::{
     keyed::{
         Config, KeyedConfig, KeyedPolicy,
@@ -11,7 +9,10 @@ use crate::{
     },
     name::Name,
     settings::ConfigError,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Moment,
 };
 

@@ -15,18 +15,19 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
-
 use crate::{
     keyed::{
         KeyedPolicy,
         leave::{Rank, rank},
         shard::{Shard, Shared},
     },
-    sync::atomic::{
-        AtomicBool, AtomicU64, AtomicUsize,
-        Ordering::{AcqRel, Acquire, Relaxed},
-        fence,
+    sync::{
+        RwLock,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed},
+            fence,
+        },
     },
     time::{Moment, Tick},
 };

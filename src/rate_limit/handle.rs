@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Sleep;
 
@@ -17,9 +16,12 @@ use crate::{
     observe::{Event, Observer, Sink},
     rate_limit::{config::Config, gcra::Quota},
     settings::ConfigError,
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed},
+    sync::{
+        Mutex,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
     time::{Moment, Tick, nanos},
 };

@@ -1,0 +1,93 @@
+//! What the models share.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use loom::sync::{Condvar, Mutex};
+use mainstay::{
+    time::{Tick, set_now},
+    window::Seat,
+};
+
+pub(crate) const OWNER: Seat = Seat::numbered(0);
+
+/// A time that no timer of a model reaches: its timers are set by a clock that stands.
+pub(crate) const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+pub(crate) fn model(run: impl Fn() + Sync + Send + 'static) {
+    model_of(3, run);
+}
+
+/// With so many interruptions of a thread at most. Two where three took minutes.
+pub(crate) fn model_of(interruptions: usize, run: impl Fn() + Sync + Send + 'static) {
+    // For timers to be made on; nothing drives it, so that only those ring that are late when they are made.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(interruptions);
+    builder.max_branches = 10_000;
+    builder.check(run);
+}
+
+/// So many seconds after the first tick it is for this thread from now on.
+pub(crate) fn at_second(second: u64) {
+    set_now(Tick::default() + Duration::from_secs(second));
+}
+
+/// Runs a future to its end. One that is never woken is a deadlock, which loom finds.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        bell.wait();
+    }
+}
+
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.heard.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        *self.rung.lock().unwrap() = true;
+        self.heard.notify_one();
+    }
+}
+
+/// Counts how many are in use at a time, which loom knows nothing of: it makes no order that the code does not make.
+#[derive(Default)]
+pub(crate) struct InUse(AtomicU32);
+
+impl InUse {
+    pub(crate) fn enter(&self, most: u32) {
+        assert!(self.0.fetch_add(1, SeqCst) < most, "more in use than may be");
+    }
+
+    pub(crate) fn leave(&self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
