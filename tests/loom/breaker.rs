@@ -135,6 +135,25 @@ fn breaker_two_by_hand_and_one_that_fails_are_whole_transitions() {
 }
 
 #[test]
+fn breaker_new_settings_are_looked_at_by_the_next_call() {
+    model_of(2, || {
+        let breaker =
+            Handle::new("x", Config::new().no_failure_rate().count_window(4).minimum_calls(4).measure_latency(false));
+        let permit = breaker.acquire().unwrap();
+        let thread = thread::spawn(move || permit.failure());
+        breaker
+            .reconfigure(Config::new().failure_rate(0.5).count_window(4).minimum_calls(1).measure_latency(false))
+            .unwrap();
+        thread.join().unwrap();
+        // Half of the calls have failed, or all.
+        if let Ok(permit) = breaker.acquire() {
+            permit.success();
+        }
+        assert_eq!(breaker.state(), State::Open);
+    });
+}
+
+#[test]
 fn breaker_the_end_of_the_open_period_is_one_transition() {
     model(|| {
         let (breaker, transitions) = watched(consecutive(1).probes(1));
