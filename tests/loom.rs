@@ -20,5 +20,9 @@ mod concurrency;
 mod places;
 #[path = "loom/probes.rs"]
 mod probes;
+#[path = "loom/queue.rs"]
+mod queue;
+#[path = "loom/rate_limit.rs"]
+mod rate_limit;
 #[path = "loom/window.rs"]
 mod window;

@@ -55,6 +55,34 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Polls once with a waker that wakes nobody.
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Polls a future that waits with a waker that counts.
+pub(crate) fn wakes<F: Future + Unpin>(future: &mut F) -> Arc<Wakes> {
+    let wakes = Arc::new(Wakes(loom::sync::atomic::AtomicU32::new(0)));
+    let waker = Waker::from(Arc::clone(&wakes));
+    assert!(pin!(future).poll(&mut Context::from_waker(&waker)).is_pending());
+    wakes
+}
+
+/// How often a waker was woken.
+pub(crate) struct Wakes(loom::sync::atomic::AtomicU32);
+
+impl Wakes {
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(SeqCst)
+    }
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
 #[derive(Default)]
 struct Bell {
     rung: Mutex<bool>,
