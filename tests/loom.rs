@@ -16,6 +16,8 @@ mod breaker;
 mod budget;
 #[path = "loom/concurrency.rs"]
 mod concurrency;
+#[path = "loom/load_shed.rs"]
+mod load_shed;
 #[path = "loom/places.rs"]
 mod places;
 #[path = "loom/probes.rs"]
