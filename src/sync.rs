@@ -16,8 +16,12 @@ pub(crate) use loom::thread::yield_now as pause;
 #[cfg(not(mainstay_loom))]
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 
+/// An `Arc` for what asks how many references there are: loom has to see them come and go.
+#[cfg(not(mainstay_loom))]
+pub(crate) use std::sync::Arc as Counted;
+
 #[cfg(mainstay_loom)]
 mod modelled;
 
 #[cfg(mainstay_loom)]
-pub(crate) use modelled::{Mutex, MutexGuard, RwLock};
+pub(crate) use modelled::{Counted, Mutex, MutexGuard, RwLock};

@@ -16,6 +16,8 @@ mod breaker;
 mod budget;
 #[path = "loom/concurrency.rs"]
 mod concurrency;
+#[path = "loom/keyed.rs"]
+mod keyed;
 #[path = "loom/load_shed.rs"]
 mod load_shed;
 #[path = "loom/places.rs"]

@@ -2,7 +2,6 @@ use std::{
     fmt,
     future::Future,
     pin::{Pin, pin},
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -17,7 +16,7 @@ use crate::{
     rate_limit::{config::Config, gcra::Quota},
     settings::ConfigError,
     sync::{
-        Mutex,
+        Counted, Mutex,
         atomic::{
             AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed},
@@ -41,7 +40,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) core: Arc<Core>,
+    pub(super) core: Counted<Core>,
 }
 
 #[derive(Debug)]
@@ -104,7 +103,7 @@ impl Handle {
     /// All that is wrong with the name and the settings.
     pub fn try_new(name: &str, config: Config) -> Result<Self, ConfigError> {
         let name = Name::with_settings(name, config.check())?;
-        Ok(Self { core: Arc::new(Core::new(name, config)) })
+        Ok(Self { core: Counted::new(Core::new(name, config)) })
     }
 
     /// The name.
@@ -138,7 +137,7 @@ impl Handle {
     ///
     /// [`Reason::RateLimited`] at once when the turn would come too late.
     pub fn acquire(&self) -> AcquireTurn {
-        AcquireTurn { core: Arc::clone(&self.core), turn: None, done: false }
+        AcquireTurn { core: Counted::clone(&self.core), turn: None, done: false }
     }
 
     /// Runs a future once it is its turn. It is not polled before.
@@ -192,7 +191,7 @@ impl Handle {
     /// Whether `other` is a clone of this handle.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.core, &other.core)
+        Counted::ptr_eq(&self.core, &other.core)
     }
 }
 
@@ -310,7 +309,7 @@ impl fmt::Debug for Handle {
 /// Waits for the turn of a call: the answer of [`Handle::acquire`].
 #[must_use = "futures do nothing unless polled"]
 pub struct AcquireTurn {
-    core: Arc<Core>,
+    core: Counted<Core>,
     turn: Option<Turn>,
     done: bool,
 }
