@@ -10,6 +10,8 @@
 #[path = "loom/support.rs"]
 mod support;
 
+#[path = "loom/balance.rs"]
+mod balance;
 #[path = "loom/breaker.rs"]
 mod breaker;
 #[path = "loom/budget.rs"]
