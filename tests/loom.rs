@@ -18,6 +18,12 @@ mod breaker;
 mod budget;
 #[path = "loom/concurrency.rs"]
 mod concurrency;
+#[path = "loom/discovery.rs"]
+mod discovery;
+#[path = "loom/fallback.rs"]
+mod fallback;
+#[path = "loom/isolation.rs"]
+mod isolation;
 #[path = "loom/keyed.rs"]
 mod keyed;
 #[path = "loom/load_shed.rs"]
