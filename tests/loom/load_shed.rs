@@ -141,7 +141,11 @@ fn load_shed_the_next_is_the_one_who_matters_more() {
         assert!(poll_once(&mut high).is_pending());
         let lows = wakes(&mut low);
         let releasing = thread::spawn(move || drop(held));
-        let leaving = thread::spawn(move || drop(high));
+        let seen = Arc::clone(&lows);
+        let leaving = thread::spawn(move || {
+            assert_eq!(seen.count(), 0, "served before one who matters more and waits");
+            drop(high);
+        });
         releasing.join().unwrap();
         leaving.join().unwrap();
         assert_eq!(lows.count(), 1);
