@@ -115,6 +115,18 @@ fn breaker_what_is_forced_by_hand_stays_whatever_comes() {
 }
 
 #[test]
+fn breaker_two_who_force_it_open_are_one_transition() {
+    model(|| {
+        let (breaker, transitions) = watched(consecutive(1));
+        let other = breaker.clone();
+        let thread = thread::spawn(move || other.force_open());
+        breaker.force_open();
+        thread.join().unwrap();
+        assert_eq!(transitions(), [(State::Closed, State::ForcedOpen, 1)]);
+    });
+}
+
+#[test]
 fn breaker_two_by_hand_and_one_that_fails_are_whole_transitions() {
     model_of(2, || {
         let (breaker, transitions) = watched(consecutive(1));
