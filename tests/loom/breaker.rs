@@ -7,7 +7,7 @@ use std::{
 
 use loom::thread;
 use mainstay::{
-    breaker::{Config, Handle, State},
+    breaker::{Config, Handle, Permit, State},
     observe::Event,
     window::Counts,
 };
@@ -45,7 +45,7 @@ fn watched(config: Config) -> (Handle, impl Fn() -> Vec<(State, State, u64)>) {
 }
 
 fn fail(breaker: &Handle) -> bool {
-    breaker.acquire().map(|permit| permit.failure()).is_ok()
+    breaker.acquire().map(Permit::failure).is_ok()
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn breaker_an_open_period_that_is_set_anew_is_not_ended_by_the_end_of_the_last()
         let other = breaker.clone();
         let thread = thread::spawn(move || {
             at_second(1);
-            other.acquire().map(|probe| probe.failure()).is_ok()
+            other.acquire().map(Permit::failure).is_ok()
         });
         // It ends at the tenth second from here on.
         breaker.open_for(Duration::from_secs(10));

@@ -36,9 +36,15 @@ impl Gate {
         Held::of(self, self.handle.try_acquire().unwrap())
     }
 
+    /// Waits for a place, has it and gives it back.
+    fn use_one(&self) {
+        drop(Held::of(self, block_on(self.handle.acquire()).unwrap()));
+    }
+
+    /// In a thread of its own.
     fn user(&self) -> thread::JoinHandle<()> {
         let gate = self.clone();
-        thread::spawn(move || drop(Held::of(&gate, block_on(gate.handle.acquire()).unwrap())))
+        thread::spawn(move || gate.use_one())
     }
 
     /// Nothing runs and nobody waits; all places can be taken, and no more.
@@ -156,17 +162,25 @@ fn load_shed_the_next_is_the_one_who_matters_more() {
 
 #[test]
 fn load_shed_one_who_matters_more_goes_past_and_costs_nobody_a_place() {
-    model(|| {
-        let gate = Gate::of(2, Config::new().in_flight(2).shares(0.5, 0.5).queue_delay(queue()));
-        let held = gate.held();
-        let user = gate.user();
-        let high = Gate { handle: gate.handle.with_priority(Priority::High), ..gate.clone() };
-        let past = thread::spawn(move || drop(high.held()));
-        drop(held);
-        user.join().unwrap();
-        past.join().unwrap();
-        Gate { handle: gate.handle.with_priority(Priority::High), ..gate }.is_whole();
-    });
+    for waits in [false, true] {
+        model(move || {
+            let gate = Gate::of(2, Config::new().in_flight(2).shares(0.5, 0.5).queue_delay(queue()));
+            let held = gate.held();
+            let user = gate.user();
+            let high = Gate { handle: gate.handle.with_priority(Priority::High), ..gate.clone() };
+            let past = thread::spawn(move || if waits { high.use_one() } else { drop(high.held()) });
+            // Who could wait is served as well while nothing is given back.
+            if waits {
+                past.join().unwrap();
+                drop(held);
+            } else {
+                drop(held);
+                past.join().unwrap();
+            }
+            user.join().unwrap();
+            Gate { handle: gate.handle.with_priority(Priority::High), ..gate }.is_whole();
+        });
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 use loom::thread;
 use mainstay::{
     admission::{Gate, Policy, Readiness},
-    breaker::{Config, Handle, State},
+    breaker::{Config, Handle, Permit, State},
 };
 
 use crate::support::{InUse, NEVER, at_second, block_on, model, model_of};
@@ -78,7 +78,7 @@ fn probes_a_place_that_was_taken_back_does_not_decide() {
             slow.failure();
         });
         at_second(2);
-        let next = breaker.acquire().map(|probe| probe.success()).is_ok();
+        let next = breaker.acquire().map(Permit::success).is_ok();
         thread.join().unwrap();
         let snapshot = breaker.snapshot();
         match next {

@@ -175,19 +175,26 @@ fn queue_the_next_is_the_one_who_matters_more() {
 
 #[test]
 fn queue_one_who_matters_more_goes_past_and_costs_nobody_a_place() {
-    model(|| {
-        // One place is kept for those of high priority.
-        let room = Room::of(2, Config::new(2).reserve(1).max_queue(2).max_wait(NEVER));
-        let held = room.held();
-        let user = room.user();
-        let high = Room { handle: room.handle.with_priority(Priority::High), ..room.clone() };
-        let past =
-            thread::spawn(move || drop(high.handle.try_acquire().map(|permit| Held::of(&high, permit)).unwrap()));
-        drop(held);
-        user.join().unwrap();
-        past.join().unwrap();
-        Room { handle: room.handle.with_priority(Priority::High), ..room }.is_whole();
-    });
+    for waits in [false, true] {
+        model(move || {
+            // One place is kept for those of high priority.
+            let room = Room::of(2, Config::new(2).reserve(1).max_queue(2).max_wait(NEVER));
+            let held = room.held();
+            let user = room.user();
+            let high = Room { handle: room.handle.with_priority(Priority::High), ..room.clone() };
+            let past = thread::spawn(move || if waits { high.use_one() } else { drop(high.held()) });
+            // Who could wait is served as well while nothing is given back.
+            if waits {
+                past.join().unwrap();
+                drop(held);
+            } else {
+                drop(held);
+                past.join().unwrap();
+            }
+            user.join().unwrap();
+            Room { handle: room.handle.with_priority(Priority::High), ..room }.is_whole();
+        });
+    }
 }
 
 #[test]
@@ -209,15 +216,9 @@ fn queue_full_turns_away_and_is_right_afterwards() {
         let room = Room::of(1, Config::new(1).max_queue(1).max_wait(NEVER));
         let held = room.held();
         let one = room.clone();
-        let comer = thread::spawn(move || match block_on(one.handle.acquire()) {
-            Ok(permit) => drop(Held::of(&one, permit)),
-            Err(_) => {}
-        });
+        let comer = thread::spawn(move || drop(block_on(one.handle.acquire()).map(|permit| Held::of(&one, permit))));
         let two = room.clone();
-        let other = thread::spawn(move || match block_on(two.handle.acquire()) {
-            Ok(permit) => drop(Held::of(&two, permit)),
-            Err(_) => {}
-        });
+        let other = thread::spawn(move || drop(block_on(two.handle.acquire()).map(|permit| Held::of(&two, permit))));
         assert!(room.handle.snapshot().waiting <= 1);
         drop(held);
         comer.join().unwrap();

@@ -3,15 +3,18 @@
 use std::{
     future::Future,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::SeqCst},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
-use loom::sync::{Condvar, Mutex};
+use loom::sync::{
+    Condvar, Mutex,
+    atomic::{
+        AtomicU32,
+        Ordering::{Relaxed, SeqCst},
+    },
+};
 use mainstay::{
     time::{Tick, set_now},
     window::Seat,
@@ -62,14 +65,14 @@ pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 
 /// Polls a future that waits with a waker that counts.
 pub(crate) fn wakes<F: Future + Unpin>(future: &mut F) -> Arc<Wakes> {
-    let wakes = Arc::new(Wakes(loom::sync::atomic::AtomicU32::new(0)));
+    let wakes = Arc::new(Wakes(AtomicU32::new(0)));
     let waker = Waker::from(Arc::clone(&wakes));
     assert!(pin!(future).poll(&mut Context::from_waker(&waker)).is_pending());
     wakes
 }
 
 /// How often a waker was woken.
-pub(crate) struct Wakes(loom::sync::atomic::AtomicU32);
+pub(crate) struct Wakes(AtomicU32);
 
 impl Wakes {
     pub(crate) fn count(&self) -> u32 {
@@ -106,16 +109,16 @@ impl Wake for Bell {
     }
 }
 
-/// Counts how many are in use at a time, which loom knows nothing of: it makes no order that the code does not make.
+/// Counts how many are in use at a time. Relaxed: it is to make no order that the code does not make.
 #[derive(Default)]
 pub(crate) struct InUse(AtomicU32);
 
 impl InUse {
     pub(crate) fn enter(&self, most: u32) {
-        assert!(self.0.fetch_add(1, SeqCst) < most, "more in use than may be");
+        assert!(self.0.fetch_add(1, Relaxed) < most, "more in use than may be");
     }
 
     pub(crate) fn leave(&self) {
-        self.0.fetch_sub(1, SeqCst);
+        self.0.fetch_sub(1, Relaxed);
     }
 }
