@@ -12,7 +12,7 @@ use mainstay::{
     window::Counts,
 };
 
-use crate::support::{OWNER, at_second, model, model_of};
+use crate::support::{OWNER, at_second, model};
 
 /// Opens after so many failures in a row, for a second.
 fn consecutive(failures: u64) -> Config {
@@ -64,7 +64,7 @@ fn breaker_two_failures_that_open_it_are_one_transition() {
 #[test]
 fn breaker_failures_that_open_it_together_are_not_missed() {
     for config in [consecutive(2), all_of(2)] {
-        model_of(2, move || {
+        model(move || {
             let (breaker, transitions) = watched(config.clone());
             let other = breaker.clone();
             let thread = thread::spawn(move || {
@@ -81,7 +81,7 @@ fn breaker_failures_that_open_it_together_are_not_missed() {
 
 #[test]
 fn breaker_a_late_result_counts_in_no_later_generation() {
-    model_of(2, || {
+    model(|| {
         let (breaker, transitions) = watched(consecutive(2));
         let late = breaker.acquire().unwrap();
         let thread = thread::spawn(move || late.failure());
@@ -128,7 +128,7 @@ fn breaker_two_who_force_it_open_are_one_transition() {
 
 #[test]
 fn breaker_two_by_hand_and_one_that_fails_are_whole_transitions() {
-    model_of(2, || {
+    model(|| {
         let (breaker, transitions) = watched(consecutive(1));
         let late = breaker.acquire().unwrap();
         let failing = thread::spawn(move || late.failure());
@@ -152,7 +152,7 @@ fn breaker_two_by_hand_and_one_that_fails_are_whole_transitions() {
 
 #[test]
 fn breaker_new_settings_are_looked_at_by_the_next_call() {
-    model_of(2, || {
+    model(|| {
         let breaker =
             Handle::new("x", Config::new().no_failure_rate().count_window(4).minimum_calls(4).measure_latency(false));
         let permit = breaker.acquire().unwrap();

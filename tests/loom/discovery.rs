@@ -6,7 +6,7 @@ use mainstay::{
     discovery::{Config, Discovery, InMemory, Publisher, Update, Watch},
 };
 
-use crate::support::{NEVER, block_on, model, model_of, poll_once};
+use crate::support::{NEVER, block_on, model, poll_once};
 
 fn users() -> ServiceName {
     ServiceName::new("users").unwrap()
@@ -51,7 +51,7 @@ fn discovery_a_watch_that_waits_is_woken_by_every_change() {
 
 #[test]
 fn discovery_two_publishers_and_a_watch_agree_on_the_order() {
-    model_of(2, || {
+    model(|| {
         let (publisher, mut watch) = watched();
         let other = publisher.clone();
         let putting = thread::spawn(move || other.put(instance(1)));
@@ -91,7 +91,7 @@ fn discovery_the_end_of_a_publisher_ends_a_watch_that_waits() {
 
 #[test]
 fn discovery_a_watch_that_goes_takes_no_wake_up_along() {
-    model_of(2, || {
+    model(|| {
         let (publisher, mut watch) = watched();
         let mut leaves = publisher.watch();
         assert!(poll_once(&mut leaves.next()).is_ready());

@@ -18,7 +18,7 @@ use mainstay::{
 };
 use tower::Service;
 
-use crate::support::{block_on, model, model_of};
+use crate::support::{block_on, model};
 
 type Manager = IsolationManager<u8, u8, BoxError>;
 type Users = Isolated<u8, u8, BoxError>;
@@ -134,7 +134,7 @@ fn isolation_of_two_switches_none_is_lost() {
 
 #[test]
 fn isolation_a_switch_does_not_bring_back_what_has_gone() {
-    model_of(2, || {
+    model(|| {
         let (manager, mut users, service) = registered(Level::None);
         let (other, mut others) = (manager.clone(), users.clone());
         let switching = thread::spawn(move || other.set_level("users", Level::Basic).is_ok());
@@ -171,7 +171,7 @@ fn isolation_a_handle_of_one_that_has_gone_does_not_call_its_successor() {
 
 #[test]
 fn isolation_the_breaker_has_the_settings_of_the_last_fallback() {
-    model_of(2, || {
+    model(|| {
         let (manager, _users, _) = registered(Level::Enhanced);
         let fallback = |seconds| {
             let breaker = breaker::Config::new().count_window(2).minimum_calls(2).measure_latency(false);

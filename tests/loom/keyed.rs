@@ -54,6 +54,7 @@ fn run(bulkheads: &Bulkheads, key: u8, in_use: &InUse) {
 
 #[test]
 fn keyed_a_quota_that_is_used_is_not_had_again_by_pushing_the_key_out() {
+    // With three it takes minutes.
     model_of(2, || {
         let limits = keyed(1, one_call());
         let taker = |key| {
@@ -72,7 +73,7 @@ fn keyed_a_quota_that_is_used_is_not_had_again_by_pushing_the_key_out() {
 
 #[test]
 fn keyed_two_policies_of_one_key_never_let_calls_in_at_a_time() {
-    model_of(2, || {
+    model(|| {
         let bulkheads = keyed(1, bulkhead::Config::new(1));
         let in_use = Arc::new(InUse::default());
         let (others, using) = (bulkheads.clone(), Arc::clone(&in_use));
@@ -104,7 +105,7 @@ fn keyed_who_holds_a_policy_holds_the_key() {
 
 #[test]
 fn keyed_no_more_keys_than_may_be_and_no_room_is_lost() {
-    model_of(2, || {
+    model(|| {
         let limits = keyed(2, one_call());
         let other = limits.clone();
         let thread = thread::spawn(move || {
@@ -134,7 +135,7 @@ fn keyed_two_who_bring_a_key_have_one_policy() {
 
 #[test]
 fn keyed_one_that_is_forgotten_by_hand_is_in_nobodys_hands() {
-    model_of(2, || {
+    model(|| {
         let bulkheads = keyed(2, bulkhead::Config::new(1));
         let in_use = Arc::new(InUse::default());
         drop(bulkheads.get(1));
@@ -149,7 +150,7 @@ fn keyed_one_that_is_forgotten_by_hand_is_in_nobodys_hands() {
 
 #[test]
 fn keyed_one_that_is_idle_is_swept_or_kept_by_who_asks_for_it() {
-    model_of(2, || {
+    model(|| {
         let config = Config::new(one_call()).max_keys(2).idle_for(Duration::from_secs(1));
         let limits: Limits = Handle::new("x", config);
         drop(limits.get(1));
@@ -180,7 +181,7 @@ fn keyed_other_settings_reach_a_key_that_comes_at_the_same_time() {
 
 #[test]
 fn keyed_two_who_change_the_settings_leave_those_of_one() {
-    model_of(2, || {
+    model(|| {
         let bulkheads = keyed(2, bulkhead::Config::new(1));
         drop(bulkheads.get(1));
         let config = |limit| Config::new(bulkhead::Config::new(limit)).max_keys(2);

@@ -8,7 +8,7 @@ use mainstay::{
     load_shed::{Config, Handle, Permit, QueueDelay, Throttle},
 };
 
-use crate::support::{InUse, NEVER, OWNER, at_second, block_on, model, model_of, poll_once, wakes};
+use crate::support::{InUse, NEVER, OWNER, at_second, block_on, model, poll_once, wakes};
 
 /// A shedder with one place, and whether that is in use.
 #[derive(Clone)]
@@ -78,7 +78,7 @@ impl Drop for Held {
 
 #[test]
 fn load_shed_no_more_are_in_use_than_there_are_places_and_none_is_lost() {
-    model_of(2, || {
+    model(|| {
         let gate = Gate::of(1, Config::new().in_flight(1));
         let taker = || {
             let gate = gate.clone();
@@ -94,7 +94,7 @@ fn load_shed_no_more_are_in_use_than_there_are_places_and_none_is_lost() {
 
 #[test]
 fn load_shed_two_who_wait_are_served_one_after_the_other() {
-    model_of(2, || {
+    model(|| {
         let gate = Gate::new(1);
         let held = gate.held();
         let (one, two) = (gate.user(), gate.user());
@@ -208,7 +208,7 @@ fn throttled() -> Handle {
 
 #[test]
 fn load_shed_refusals_that_come_together_put_the_throttle_on() {
-    model_of(2, || {
+    model(|| {
         let shedder = throttled();
         let (one, two) = (shedder.try_acquire().unwrap(), shedder.try_acquire().unwrap());
         let thread = thread::spawn(move || {
@@ -225,7 +225,7 @@ fn load_shed_refusals_that_come_together_put_the_throttle_on() {
 
 #[test]
 fn load_shed_a_look_that_came_too_early_does_not_put_the_throttle_off() {
-    model_of(2, || {
+    model(|| {
         let shedder = throttled();
         let (one, two) = (shedder.try_acquire().unwrap(), shedder.try_acquire().unwrap());
         one.failure();
@@ -240,7 +240,7 @@ fn load_shed_a_look_that_came_too_early_does_not_put_the_throttle_off() {
 
 #[test]
 fn load_shed_the_throttle_goes_off_once_refusals_are_forgotten() {
-    model_of(2, || {
+    model(|| {
         let shedder = throttled();
         let (one, two) = (shedder.try_acquire().unwrap(), shedder.try_acquire().unwrap());
         one.failure();

@@ -118,6 +118,7 @@ fn bulkhead_as_many_places_as_threads_are_enough() {
 
 #[test]
 fn bulkhead_no_more_are_in_use_than_there_are_and_none_is_lost() {
+    // With three it takes minutes.
     model_of(2, || {
         let bulkhead = bulkhead(1, 1);
         let worker = |seat: Seat| {
@@ -161,6 +162,7 @@ fn bulkhead_a_lane_that_overflows_keeps_no_place_from_another_thread() {
 
 #[test]
 fn bulkhead_who_waits_is_served() {
+    // With three it takes minutes.
     model_of(2, || {
         let bulkhead = bulkhead(1, 1);
         assert!(bulkhead.take(OWNER));

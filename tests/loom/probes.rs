@@ -8,7 +8,7 @@ use mainstay::{
     breaker::{Config, Handle, Permit, State},
 };
 
-use crate::support::{InUse, NEVER, at_second, block_on, model, model_of};
+use crate::support::{InUse, NEVER, at_second, block_on, model};
 
 fn config() -> Config {
     let config = Config::new().no_failure_rate().consecutive_failures(1).open_for(Duration::from_secs(1));
@@ -25,7 +25,7 @@ fn due(config: Config) -> Handle {
 
 #[test]
 fn probes_no_more_run_at_a_time_than_may_and_it_does_not_wedge() {
-    model_of(2, || {
+    model(|| {
         // More results are needed than may run at a time: so it is the number at a time that holds them back.
         let breaker = due(config().probes(1).close_after(3));
         let in_use = Arc::new(InUse::default());
@@ -90,7 +90,7 @@ fn probes_a_place_that_was_taken_back_does_not_decide() {
 
 #[test]
 fn probes_exactly_so_many_results_decide() {
-    model_of(2, || {
+    model(|| {
         let breaker = due(config().probes(2).probe_failure_rate(0.5));
         let (one, two) = (breaker.acquire().unwrap(), breaker.acquire().unwrap());
         let failing = thread::spawn(move || {
@@ -113,7 +113,7 @@ fn probes_exactly_so_many_results_decide() {
 
 #[test]
 fn probes_other_settings_decide_by_the_results_there_are() {
-    model_of(2, || {
+    model(|| {
         let breaker = due(config().probes(2).close_after(2));
         let (one, two) = (breaker.acquire().unwrap(), breaker.acquire().unwrap());
         drop(two);

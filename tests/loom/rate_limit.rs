@@ -5,7 +5,7 @@ use std::{task::Poll, time::Duration};
 use loom::thread;
 use mainstay::rate_limit::{Config, Handle};
 
-use crate::support::{at_second, model, model_of, poll_once};
+use crate::support::{at_second, model, poll_once};
 
 /// So long that no timer that waits for it rings.
 const DAYS: u64 = 100 * 24 * 60 * 60;
@@ -74,7 +74,7 @@ fn rate_limit_a_turn_that_is_given_back_is_there_for_the_next() {
 
 #[test]
 fn rate_limit_turns_are_one_after_the_other_and_none_is_lost() {
-    model_of(2, || {
+    model(|| {
         let limit = Handle::new("x", per_hundred_days(1).max_wait(Duration::from_secs(3 * DAYS)));
         let waiter = || {
             let limit = limit.clone();

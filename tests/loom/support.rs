@@ -25,17 +25,20 @@ pub(crate) const OWNER: Seat = Seat::numbered(0);
 /// A time that no timer of a model reaches: its timers are set by a clock that stands.
 pub(crate) const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Tries all orders with three interruptions at most: what takes more than three to go wrong is not known of such code,
+/// and each more costs ten times as much.
 pub(crate) fn model(run: impl Fn() + Sync + Send + 'static) {
     model_of(3, run);
 }
 
-/// With so many interruptions of a thread at most. Two where three took minutes.
+/// With so many interruptions of a thread at most.
 pub(crate) fn model_of(interruptions: usize, run: impl Fn() + Sync + Send + 'static) {
     // For timers to be made on; nothing drives it, so that only those ring that are late when they are made.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _entered = runtime.enter();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(interruptions);
+    // More than the usual thousand: a handle is made of a few hundred atomics, and each use of one is a branch.
     builder.max_branches = 10_000;
     builder.check(run);
 }
