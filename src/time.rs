@@ -20,11 +20,20 @@ use std::{
 use serde::Serialize;
 
 mod counter;
+#[cfg(mainstay_loom)]
+mod modelled;
 mod pausable;
 mod repeat;
 
+#[cfg(mainstay_loom)]
+use modelled::os_now;
+#[cfg(mainstay_loom)]
+pub(crate) use modelled::random;
+#[cfg(mainstay_loom)]
+pub use modelled::set_now;
+
 /// Whether the present is read off the processor's counter.
-const READS_COUNTER: bool = !pausable::IS_PAUSABLE && !cfg!(miri);
+const READS_COUNTER: bool = !pausable::IS_PAUSABLE && !cfg!(miri) && !cfg!(mainstay_loom);
 
 /// More than the clocks of two threads differ by.
 const LATE: Duration = Duration::from_micros(10);
@@ -116,6 +125,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 }
 
 /// The present by tokio's clock, in nanoseconds since the first tick.
+#[cfg(not(mainstay_loom))]
 fn os_now() -> u64 {
     nanos(tokio::time::Instant::now().into_std().saturating_duration_since(epoch()))
 }
@@ -202,6 +212,7 @@ pub(crate) fn wall() -> SystemTime {
 
 /// A number from 0 up to but not including 1, for jitter. The middle on a thread that ends: the generator is a
 /// thread-local, and panics where that is destroyed already.
+#[cfg(not(mainstay_loom))]
 pub(crate) fn random() -> f64 {
     repeat::random().unwrap_or_else(|| std::panic::catch_unwind(rand::random).unwrap_or(0.5))
 }

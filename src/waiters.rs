@@ -7,11 +7,12 @@ use std::{
     task::{Context, Waker},
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     guarded::guarded,
-    sync::atomic::{AtomicU64, Ordering::SeqCst, fence},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst, fence},
+    },
 };
 
 /// The tasks that wait. Looking whether there are any costs one load.

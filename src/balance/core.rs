@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     balance::{
         config::Config,
@@ -22,7 +20,10 @@ use crate::{
     name::Name,
     observe::Event,
     settings::ConfigError,
-    sync::atomic::Ordering::{Acquire, Relaxed, Release},
+    sync::{
+        Mutex,
+        atomic::Ordering::{Acquire, Relaxed, Release},
+    },
     time::{Moment, Tick},
 };
 

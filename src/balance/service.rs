@@ -5,7 +5,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use parking_lot::Mutex;
 use tower::Service;
 
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     error::CarryRejection,
     outcome::{Classify, OnError, Outcome, classify_error},
     own::{Fork, Own},
-    sync::atomic::Ordering::Acquire,
+    sync::{Mutex, atomic::Ordering::Acquire},
     time::Moment,
 };
 

@@ -6,8 +6,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     admission::{Readiness, Verdict},
     breaker::{
@@ -23,9 +21,12 @@ use crate::{
     lanes::Seat,
     name::Name,
     observe::{CircuitState, Event, Meter, Sink, Tally},
-    sync::atomic::{
-        AtomicBool, AtomicU64,
-        Ordering::{Acquire, Relaxed},
+    sync::{
+        Mutex,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed},
+        },
     },
     time::{Moment, Tick, nanos},
     waiters::Waiters,

@@ -97,14 +97,16 @@ impl Core {
                 0
             }
         };
+        let seen = self.review.seen();
         if let Some(due) = self.review_thresholds(word, in_a_row, now) {
-            self.review.note_failure(due);
+            self.review.note_failure(seen, due);
         }
     }
 
     /// Compares the window with the thresholds. When the next success has to do so, unless the circuit opened.
     fn review_thresholds(&self, word: Word, in_a_row: u64, now: &mut Moment) -> Option<Tick> {
-        // Two threads that record at the same time must not both miss what the other has recorded.
+        // Two threads that record at the same time must not both miss what the other has recorded. And who has seen the
+        // note of new settings sees those settings too.
         fence(SeqCst);
         let counts = self.window.counts(now);
         let thresholds = self.limits.thresholds();

@@ -111,7 +111,7 @@ impl Handle {
         self.core.honors_retry_after.store(config.honor_retry_after.is_some(), Relaxed);
         self.core.unready.store(config.readiness == Readiness::Unready, Relaxed);
         // The next call compares what the window holds with the new thresholds.
-        self.core.review.note_failure(Tick::default());
+        self.core.review.set(Tick::default());
         let before = std::mem::replace(&mut cold.config, config);
         self.core.set_alarm_if_wanted(&mut cold);
         // The results of the probes may be enough by now, and then no further one would come.
@@ -197,7 +197,7 @@ impl Handle {
             if matches!(to, CircuitState::Closed | CircuitState::MetricsOnly) {
                 core.window.restore(&mut now, notice.generation, saved.window());
                 core.row.begin(notice.generation, saved.consecutive_failures());
-                core.review.note_failure(Tick::default());
+                core.review.set(Tick::default());
             }
             notice
         };

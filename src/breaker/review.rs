@@ -13,8 +13,8 @@ use crate::{
     time::Tick,
 };
 
-/// The time of the next review, in steps of 2^16 ns, and in the lower 16 bits a number that changes with every failure,
-/// so that the note of a success that looked before a failure does not replace the note of the failure.
+/// The time of the next review, in steps of 2^16 ns, and in the lower 16 bits a number that changes with every failure
+/// and every change of the settings, so that the note of who looked before does not replace theirs.
 #[derive(Debug)]
 pub(super) struct Review(AtomicU64);
 
@@ -53,11 +53,26 @@ impl Review {
         let _ = self.0.compare_exchange(seen.0, word, AcqRel, Relaxed);
     }
 
-    /// The note of a failure.
-    pub(super) fn note_failure(&self, due: Tick) {
-        let word = |now: u64| due.as_nanos() >> STEP << STEP | now.wrapping_add(1) & ((1 << STEP) - 1);
+    /// The note of a failure: it stands, unless somebody else has noted an earlier time since `seen`. That may be one
+    /// who has changed the settings while this one looked with those of before.
+    pub(super) fn note_failure(&self, seen: Seen, due: Tick) {
+        self.write(|now| if now == seen.0 { due } else { due.min(time(now)) });
+    }
+
+    /// The note of who has changed more than the counts.
+    pub(super) fn set(&self, due: Tick) {
+        self.write(|_| due);
+    }
+
+    fn write(&self, due: impl Fn(u64) -> Tick) {
+        let word = |now: u64| due(now).as_nanos() >> STEP << STEP | now.wrapping_add(1) & ((1 << STEP) - 1);
         let _ = self.0.fetch_update(AcqRel, Relaxed, |now| Some(word(now)));
     }
+}
+
+/// What a word says, in full steps.
+fn time(word: u64) -> Tick {
+    Tick::from_nanos(word >> STEP << STEP)
 }
 
 #[cfg(test)]
@@ -69,7 +84,7 @@ mod tests {
         let review = Review::new(Tick::NEVER);
         assert!(!review.seen().may_be_due());
         let before = review.seen();
-        review.note_failure(Tick::from_nanos(0));
+        review.note_failure(before, Tick::from_nanos(0));
         review.note(before, Tick::NEVER);
         assert!(review.seen().is_due(Tick::from_nanos(0)));
         review.note(review.seen(), Tick::NEVER);
@@ -77,10 +92,21 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_that_looked_before_the_settings_changed_does_not_put_off_their_review() {
+        let review = Review::new(Tick::NEVER);
+        let before = review.seen();
+        review.set(Tick::default());
+        review.note_failure(before, Tick::NEVER);
+        assert!(review.seen().is_due(Tick::default()));
+        review.note_failure(review.seen(), Tick::NEVER);
+        assert!(!review.seen().may_be_due());
+    }
+
+    #[test]
     fn a_review_is_due_at_its_time_and_not_a_step_before() {
         let review = Review::new(Tick::NEVER);
         let due = Tick::from_nanos(1 << 30);
-        review.note_failure(due);
+        review.set(due);
         assert!(review.seen().may_be_due());
         assert!(!review.seen().is_due(Tick::from_nanos((1 << 30) - (1 << STEP))));
         assert!(review.seen().is_due(due));

@@ -19,7 +19,8 @@ const fn word(generation: u64, length: u64) -> u64 {
 impl Row {
     /// Begins the row of a generation, under the lock of the transition.
     pub(super) fn begin(&self, generation: u64, length: u64) {
-        self.0.store(word(generation, length), Relaxed);
+        // Exchanged, not stored: loom knows no order between a store and an addition of another thread.
+        self.0.swap(word(generation, length), Relaxed);
     }
 
     /// One failure more in a generation. How many there are now, none if the generation is over.

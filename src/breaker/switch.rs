@@ -33,7 +33,7 @@ impl Core {
         self.window.advance(generation);
         self.row.begin(generation, 0);
         self.asked_until.store(0, Relaxed);
-        self.review.note_failure(first_review(self.limits.has_predicate()));
+        self.review.set(first_review(self.limits.has_predicate()));
         let reopen_at = open_for.map_or(Tick::NEVER, |period| now + period);
         self.reopen_at.store(reopen_at.as_nanos(), Release);
         self.word.store(Word::new(generation, to).0, Release);

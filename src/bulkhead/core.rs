@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Sleep;
 
 use crate::{
@@ -22,7 +21,10 @@ use crate::{
     name::Name,
     observe::{Event, Sink},
     priority::Priority,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::{Tick, nanos},
     waiters::{Waiters, wake},
 };
@@ -144,8 +146,27 @@ impl Core {
 
     #[cold]
     fn take_or_refuse(&self, priority: Priority) -> Result<(), Rejection> {
-        let may = self.waiting() > 0 && self.take_past_lower(&self.queue.lock(), priority);
-        if may { Ok(()) } else { Err(self.refuse()) }
+        // Again while it is not one or the other: whoever was ahead in one look may be served before the next, and to
+        // be refused by both would be for want of a place that was free all the time.
+        loop {
+            let may = match self.take_past_waiting(priority) {
+                Some(may) => may,
+                None => match self.take_again(priority, self.places.take(self.room(priority))) {
+                    Take::Behind => continue,
+                    came => came == Take::Taken,
+                },
+            };
+            return if may { Ok(()) } else { Err(self.refuse()) };
+        }
+    }
+
+    /// Whether a place was taken that those who wait may not have; none when nobody waits.
+    fn take_past_waiting(&self, priority: Priority) -> Option<bool> {
+        if self.waiting() == 0 {
+            return None;
+        }
+        let queue = self.queue.lock();
+        (self.waiting() > 0).then(|| self.take_past_lower(&queue, priority))
     }
 
     /// Takes a place if one is free and nobody waits.
@@ -155,17 +176,16 @@ impl Core {
         match self.places.take(self.room(priority)) {
             Take::Taken => true,
             Take::Full | Take::Behind => false,
-            came @ (Take::Unswept | Take::Stray) => self.take_again(priority, came),
+            came @ (Take::Unswept | Take::Stray) => self.take_again(priority, came) == Take::Taken,
         }
     }
 
     /// Takes a place where a first look has not shown whether there is one.
     #[cold]
-    fn take_again(&self, priority: Priority, mut came: Take) -> bool {
+    fn take_again(&self, priority: Priority, mut came: Take) -> Take {
         loop {
             match came {
-                Take::Taken => return true,
-                Take::Full | Take::Behind => return false,
+                Take::Taken | Take::Full | Take::Behind => return came,
                 Take::Unswept => {
                     let _queue = self.queue.lock();
                     self.places.sweep();

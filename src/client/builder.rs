@@ -4,7 +4,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use parking_lot::Mutex;
 use tower::Service;
 
 use crate::{
@@ -32,6 +31,7 @@ use crate::{
     replay::{Cloned, Replay},
     retry::{Classified, Rule},
     settings::ConfigError,
+    sync::Mutex,
 };
 
 /// Puts a [`Client`] together.

@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use parking_lot::RwLock;
-
 use crate::{
     client::{
         builder::ClientBuilder,
@@ -20,6 +18,7 @@ use crate::{
     contract::{AsMethod, ServiceName},
     error::{Reason, Rejection},
     settings::ConfigError,
+    sync::RwLock,
 };
 
 /// Calls services by name: see [the folder](super).

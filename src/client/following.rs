@@ -11,11 +11,10 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     contract::ServiceName,
     discovery::{Change, Snapshot},
+    sync::Mutex,
     time::Tick,
     waiters::{Place, Waiters},
 };

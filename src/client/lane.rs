@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tower::Service;
 
@@ -28,6 +27,7 @@ use crate::{
     error::{CarryRejection, Rejection},
     guarded::guarded,
     outcome::Classify,
+    sync::Mutex,
     time::Tick,
 };
 

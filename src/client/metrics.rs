@@ -5,14 +5,16 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
 use crate::{
     contract::{Method, ServiceName},
     lanes::Seat,
     observe::{Latency, Meter, Sum, Tally},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Tick,
     window::{Counts, Kind, TimeWindow},
 };

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::{
     contract::{Instance, InstanceId, Method, ServiceName},
     observe::millis,
+    sync::Mutex,
     time::Tick,
 };
 

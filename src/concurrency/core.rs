@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     admission::Verdict,
     concurrency::{
@@ -20,9 +18,12 @@ use crate::{
     lanes::Seat,
     name::Name,
     observe::{Event, Sink},
-    sync::atomic::{
-        AtomicBool, AtomicU32, AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    sync::{
+        Mutex,
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
     },
     time::{Moment, Tick, random},
 };

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
 use serde::Serialize;
 
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
         watch::Watch,
     },
     settings::ConfigError,
+    sync::RwLock,
     time::{Tick, wall},
 };
 

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::time::{error::Elapsed, sleep, timeout};
 
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     discovery::{Discovery, DiscoveryError, Lease},
     guarded::{guarded, guarded_future},
     settings::ConfigError,
+    sync::Mutex,
     time::{Tick, random},
     waiters::{Place, Waiters},
 };

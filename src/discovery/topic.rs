@@ -9,8 +9,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     contract::{Instance, InstanceId, ServiceName},
     discovery::{
@@ -22,6 +20,7 @@ use crate::{
         update::{Gone, Snapshot, Stale},
         watch::Watch,
     },
+    sync::Mutex,
     time::{Tick, wall},
     waiters::Waiters,
 };

@@ -4,8 +4,6 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     fallback::{
         cache_config::CacheConfig,
@@ -13,6 +11,7 @@ use crate::{
         shard::{Bounds, Shard},
     },
     settings::ConfigError,
+    sync::Mutex,
     time::Tick,
 };
 

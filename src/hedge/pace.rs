@@ -1,13 +1,14 @@
 use std::time::Duration;
 
-use parking_lot::RwLock;
-
 use crate::{
     hedge::{config::Config, rule},
     lanes::{Lanes, Seat},
     observe::{Histogram, Latency, Sum},
     settings::ConfigError,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        RwLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::{Tick, nanos},
 };
 

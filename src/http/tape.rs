@@ -10,10 +10,10 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use parking_lot::Mutex;
 
 use crate::{
     error::BoxError,
+    sync::Mutex,
     waiters::{Place, Waiters},
 };
 

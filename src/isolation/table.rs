@@ -5,8 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::RwLock;
-
 use crate::{
     contract::ServiceName,
     isolation::{
@@ -14,7 +12,7 @@ use crate::{
         error::IsolationError,
         plan::Plan,
     },
-    sync::atomic::Ordering::Release,
+    sync::{RwLock, atomic::Ordering::Release},
 };
 
 type Plans<Req, T, E> = HashMap<ServiceName, Arc<Plan<Req, T, E>>>;

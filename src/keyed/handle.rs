@@ -1,7 +1,5 @@
 use std::{fmt, sync::Arc};
 
-use parking_lot::RwLock;
-
 use crate::{
     keyed::{
         Config, KeyedConfig, KeyedPolicy,
@@ -11,7 +9,10 @@ use crate::{
     },
     name::Name,
     settings::ConfigError,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Counted, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Moment,
 };
 
@@ -37,7 +38,7 @@ pub struct Handle<K, P: KeyedPolicy> {
 
 pub(super) struct Core<K, P: KeyedPolicy> {
     pub(super) table: Table<K, P>,
-    pub(super) others: Arc<Entry<K, P>>,
+    pub(super) others: Counted<Entry<K, P>>,
     pub(super) strangers: AtomicU64,
     pub(super) keyless: AtomicU64,
     pub(super) settings: RwLock<Arc<Settings<K, P::Config>>>,
@@ -124,7 +125,7 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
 
     /// The entry of a key: what a call holds from here to its end.
     #[inline]
-    pub(super) fn entry(&self, key: impl Lookup<K>, now: &mut Moment) -> Arc<Entry<K, P>> {
+    pub(super) fn entry(&self, key: impl Lookup<K>, now: &mut Moment) -> Counted<Entry<K, P>> {
         let table = &self.core.table;
         let hash = table.hash(&key);
         match table.find(hash, |known| key.is(known)) {
@@ -140,18 +141,18 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
     }
 
     /// The entry of a call without a key.
-    pub(super) fn entry_of_keyless(&self) -> Arc<Entry<K, P>> {
+    pub(super) fn entry_of_keyless(&self) -> Counted<Entry<K, P>> {
         self.core.keyless.fetch_add(1, Relaxed);
-        Arc::clone(&self.core.others)
+        Counted::clone(&self.core.others)
     }
 
-    fn entry_of_stranger(&self) -> Arc<Entry<K, P>> {
+    fn entry_of_stranger(&self) -> Counted<Entry<K, P>> {
         self.core.strangers.fetch_add(1, Relaxed);
-        Arc::clone(&self.core.others)
+        Counted::clone(&self.core.others)
     }
 
     #[cold]
-    fn add(&self, key: K, hash: u64, now: &mut Moment) -> Arc<Entry<K, P>> {
+    fn add(&self, key: K, hash: u64, now: &mut Moment) -> Counted<Entry<K, P>> {
         let core = &*self.core;
         let mut settings = self.settings();
         let Some(mut room) = core.table.room(hash, &settings.terms(), now) else {

@@ -13,7 +13,7 @@ use crate::{
     },
     observe::{Event, Observer},
     settings::ConfigError,
-    sync::atomic::Ordering::Relaxed,
+    sync::{Counted, atomic::Ordering::Relaxed},
     time::Moment,
 };
 
@@ -94,9 +94,9 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
     }
 
     /// All entries, that of the others too.
-    fn all(&self) -> Vec<Arc<Entry<K, P>>> {
+    fn all(&self) -> Vec<Counted<Entry<K, P>>> {
         let mut all = self.core.table.entries();
-        all.push(Arc::clone(&self.core.others));
+        all.push(Counted::clone(&self.core.others));
         all
     }
 
@@ -135,7 +135,7 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
     /// Without this they leave bit by bit, as other keys come. It looks at every key.
     pub fn sweep(&self) -> usize {
         let (terms, mut now) = (self.settings().terms(), Moment::new());
-        self.core.table.sweep(|entry| entry.is_idle(&terms, &mut now))
+        self.core.table.sweep(|entry| Entry::is_idle(entry, &terms, &mut now))
     }
 
     /// Forgets a key, whatever its policy is at; a new one begins anew. Whether it did: a key that has settings of its
@@ -188,7 +188,7 @@ impl<K: Key, P: KeyedPolicy> Handle<K, P> {
         K: Ord,
     {
         let entries = self.core.table.entries();
-        let of_key = |entry: &Arc<Entry<K, P>>| {
+        let of_key = |entry: &Counted<Entry<K, P>>| {
             let (listed, snapshot) = (entry.listed.load(Relaxed), entry.policy.snapshot());
             Some(KeySnapshot { key: entry.key.clone()?, listed, snapshot })
         };

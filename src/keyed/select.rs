@@ -17,6 +17,7 @@ use crate::{
         table::Entry,
     },
     rate_limit,
+    sync::Counted,
     time::Moment,
 };
 
@@ -54,7 +55,7 @@ pub trait Select<Req>: Choose {
 }
 
 /// The policy of a key, held so that the key does not leave.
-pub struct Chosen<K, P>(pub(super) Arc<Entry<K, P>>);
+pub struct Chosen<K, P>(pub(super) Counted<Entry<K, P>>);
 
 impl<K, P> fmt::Debug for Chosen<K, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use crate::{
         watch::{Post, Watch},
     },
     name::Name,
-    sync::atomic::Ordering::Relaxed,
+    sync::{Counted, atomic::Ordering::Relaxed},
 };
 
 /// Replaced as a whole: a policy that was made with those of before is found out by their version.
@@ -41,7 +41,7 @@ impl<K: Key, C: KeyedConfig> Settings<K, C> {
         (own.unwrap_or(&self.config.default), own.is_some())
     }
 
-    pub(super) fn make(&self, name: &Name, key: Option<K>, hash: u64) -> Arc<Entry<K, C::Policy>> {
+    pub(super) fn make(&self, name: &Name, key: Option<K>, hash: u64) -> Counted<Entry<K, C::Policy>> {
         let (config, is_listed) = self.of(key.as_ref());
         let policy = C::Policy::make(name, config);
         for watch in &self.watches {
@@ -49,7 +49,7 @@ impl<K: Key, C: KeyedConfig> Settings<K, C> {
         }
         let entry = Entry::new(policy, key, hash, self.version);
         entry.listed.store(is_listed, Relaxed);
-        Arc::new(entry)
+        Counted::new(entry)
     }
 
     /// The same with another configuration.

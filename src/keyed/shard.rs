@@ -4,10 +4,9 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
-    sync::Arc,
 };
 
-use crate::keyed::table::Entry;
+use crate::{keyed::table::Entry, sync::Counted};
 
 /// The hash is the key.
 #[derive(Default)]
@@ -32,7 +31,7 @@ enum Places {
     Many(Vec<usize>),
 }
 
-pub(super) type Shared<K, P> = Arc<Entry<K, P>>;
+pub(super) type Shared<K, P> = Counted<Entry<K, P>>;
 
 pub(super) struct Shard<K, P> {
     pub(super) entries: Vec<Shared<K, P>>,

@@ -11,11 +11,8 @@
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
-    sync::Arc,
     time::Duration,
 };
-
-use parking_lot::RwLock;
 
 use crate::{
     keyed::{
@@ -23,10 +20,13 @@ use crate::{
         leave::{Rank, rank},
         shard::{Shard, Shared},
     },
-    sync::atomic::{
-        AtomicBool, AtomicU64, AtomicUsize,
-        Ordering::{AcqRel, Acquire, Relaxed},
-        fence,
+    sync::{
+        Counted, RwLock,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed},
+            fence,
+        },
     },
     time::{Moment, Tick},
 };
@@ -63,24 +63,24 @@ impl<K, P> Entry<K, P> {
 
 impl<K, P: KeyedPolicy> Entry<K, P> {
     /// Whether nobody but the table has it. Means something under the lock of its shard.
-    fn is_free(self: &Arc<Self>) -> bool {
-        let free = Arc::strong_count(self) == 1 && self.policy.is_alone();
+    fn is_free(this: &Counted<Self>) -> bool {
+        let free = Counted::strong_count(this) == 1 && this.policy.is_alone();
         // Whoever had it before has let go; what they did to the policy is to be seen.
         fence(Acquire);
         free
     }
 
     /// Whether it goes for want of use.
-    pub(super) fn is_idle(self: &Arc<Self>, terms: &Terms, now: &mut Moment) -> bool {
-        self.rank(terms, now) == Some(Rank::Idle)
+    pub(super) fn is_idle(this: &Counted<Self>, terms: &Terms, now: &mut Moment) -> bool {
+        Self::rank(this, terms, now) == Some(Rank::Idle)
     }
 
-    fn rank(self: &Arc<Self>, terms: &Terms, now: &mut Moment) -> Option<Rank> {
-        if self.listed.load(Relaxed) || !self.is_free() {
+    fn rank(this: &Counted<Self>, terms: &Terms, now: &mut Moment) -> Option<Rank> {
+        if this.listed.load(Relaxed) || !Self::is_free(this) {
             return None;
         }
-        let unused_for = now.tick().since(self.last_used());
-        rank(self.policy.standing(now), unused_for, terms.idle_for)
+        let unused_for = now.tick().since(this.last_used());
+        rank(this.policy.standing(now), unused_for, terms.idle_for)
     }
 }
 
@@ -239,7 +239,9 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
             };
             let wanted = |candidate: &Candidate| candidate.rank == Rank::Idle || room.is_none();
             let Some(candidate) = self.candidate((from, looks), terms, now).filter(wanted) else { break };
-            let Some(left) = self.take(&candidate.place, |entry| entry.rank(terms, now).is_some()) else { continue };
+            let Some(left) = self.take(&candidate.place, |entry| Entry::rank(entry, terms, now).is_some()) else {
+                continue;
+            };
             // Its room is the new key's, unless there are more keys than there may be now.
             let is_enough = self.taken.load(Relaxed) <= terms.max_keys;
             return room.or_else(|| is_enough.then_some(left));
@@ -260,10 +262,10 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
             for _ in 0..here {
                 let at = hand.fetch_add(1, Relaxed) % shard.entries.len();
                 let entry = &shard.entries[at];
-                let Some(rank) = entry.rank(terms, now) else { continue };
+                let Some(rank) = Entry::rank(entry, terms, now) else { continue };
                 let last_used = entry.last_used();
                 if best.as_ref().is_none_or(|best| (rank, last_used) < (best.rank, best.last_used)) {
-                    let place = Place { shard: number, at, address: Arc::as_ptr(entry).addr() };
+                    let place = Place { shard: number, at, address: Counted::as_ptr(entry).addr() };
                     best = Some(Candidate { rank, last_used, place });
                 }
                 found += 1;
@@ -281,7 +283,7 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
     /// Takes out an entry that is still there and still may leave; the room it had.
     fn take(&self, place: &Place, may: impl FnOnce(&Shared<K, P>) -> bool) -> Option<Room<'_>> {
         let mut shard = self.shards[place.shard].shard.write();
-        let there = shard.entries.get(place.at).filter(|entry| Arc::as_ptr(entry).addr() == place.address);
+        let there = shard.entries.get(place.at).filter(|entry| Counted::as_ptr(entry).addr() == place.address);
         let left = there.is_some_and(may).then(|| shard.take(place.at))?;
         drop(shard);
         let room = Room(&self.taken);
@@ -293,10 +295,10 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
 
     /// Takes out an entry by hand, unless it is listed or in use.
     pub(super) fn remove(&self, entry: Shared<K, P>) -> bool {
-        let (shard, address) = (self.shard_at(entry.hash), Arc::as_ptr(&entry).addr());
-        let at = self.shards[shard].shard.read().entries.iter().position(|there| Arc::ptr_eq(there, &entry));
+        let (shard, address) = (self.shard_at(entry.hash), Counted::as_ptr(&entry).addr());
+        let at = self.shards[shard].shard.read().entries.iter().position(|there| Counted::ptr_eq(there, &entry));
         drop(entry);
-        let free = |entry: &Shared<K, P>| !entry.listed.load(Relaxed) && entry.is_free();
+        let free = |entry: &Shared<K, P>| !entry.listed.load(Relaxed) && Entry::is_free(entry);
         at.and_then(|at| self.take(&Place { shard, at, address }, free)).is_some()
     }
 
@@ -312,11 +314,11 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
         let mut others: Vec<Shared<K, P>> = Vec::new();
         loop {
             let mut shard = self.shard(entry.hash).shard.write();
-            let known = others.iter().map(Arc::as_ptr).eq(shard.of_hash(entry.hash).map(Arc::as_ptr));
+            let known = others.iter().map(Counted::as_ptr).eq(shard.of_hash(entry.hash).map(Counted::as_ptr));
             if known && is_current() {
-                shard.push(Arc::clone(entry));
+                shard.push(Counted::clone(entry));
                 room.use_up();
-                return Ok(Arc::clone(entry));
+                return Ok(Counted::clone(entry));
             } else if known {
                 return Err(room);
             }
@@ -325,7 +327,7 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
             // Compared and dropped outside of the lock.
             others = same_hash;
             if let Some(there) = others.iter().find(|other| other.key == entry.key) {
-                return Ok(Arc::clone(there));
+                return Ok(Counted::clone(there));
             }
         }
     }

@@ -2,8 +2,6 @@
 
 use std::task::{Context, Poll, Waker, ready};
 
-use parking_lot::Mutex;
-
 use crate::{
     admission::{Entry, Verdict},
     error::{Reason, Rejection},
@@ -16,7 +14,10 @@ use crate::{
     observe::{Event, Sink},
     priority::Priority,
     settings::ConfigError,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Moment,
     waiters::wake,
 };

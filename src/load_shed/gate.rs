@@ -8,7 +8,6 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Sleep;
 
 use crate::{
@@ -19,9 +18,12 @@ use crate::{
         line::{Line, PRIORITIES, Rooms, Ticket, row},
     },
     priority::Priority,
-    sync::atomic::{
-        AtomicU32, AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{
+            AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
     time::{Moment, Tick},
     waiters::wake,

@@ -7,7 +7,11 @@ use crate::{
     load_shed::Throttle,
     priority::Priority,
     settings::{ConfigError, Span},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+        fence,
+    },
     time::{Moment, random},
     window::{Counts, Kind, TimeWindow},
 };
@@ -125,13 +129,19 @@ impl Throttling {
 
     /// Looks whether calls have to be turned away, of the lowest priority at least.
     fn look(&self, now: &mut Moment) -> (u64, u64) {
-        let (requests, accepts) = self.requests(now);
-        let alert = self.settings().share(requests, accepts, Priority::Low) > 0.0;
+        let alarms = |(requests, accepts)| self.settings().share(requests, accepts, Priority::Low) > 0.0;
+        let seen = self.requests(now);
+        let alert = alarms(seen);
         // Written when it changes only: every call reads it.
         if self.alert.load(Relaxed) != alert {
             self.alert.store(alert, Relaxed);
+            // What was refused after the counts were read found the alert on, and now it is off.
+            fence(SeqCst);
+            if !alert && alarms(self.requests(now)) {
+                self.alert.store(true, Relaxed);
+            }
         }
-        (requests, accepts)
+        seen
     }
 
     #[inline]
@@ -142,6 +152,9 @@ impl Throttling {
     #[cold]
     pub(super) fn refused(&self, now: &mut Moment) {
         self.record(REFUSED, now);
+        // Of two that are refused at the same time one sees both; and either this one sees that somebody has put the
+        // alert off, or that one sees this refusal.
+        fence(SeqCst);
         self.look(now);
     }
 

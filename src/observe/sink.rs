@@ -7,9 +7,7 @@ use std::{
     },
 };
 
-use parking_lot::RwLock;
-
-use crate::{name::Name, observe::Event};
+use crate::{name::Name, observe::Event, sync::RwLock};
 
 /// Hears of the rare things that happen to a policy.
 ///

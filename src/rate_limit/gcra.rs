@@ -19,13 +19,27 @@ pub(super) struct Quota {
 
 const PARTS: u64 = 16;
 
+/// The time that a call has paid for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cell {
+    from: u64,
+    until: u64,
+}
+
 /// The state and the wait after a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Decision {
-    /// The time to remember, if the call is let in.
-    pub(super) paid_until: u64,
+    /// What the call pays for, if it is let in.
+    pub(super) cell: Cell,
     /// Nanoseconds until the call conforms; none when it does now.
     pub(super) wait: u64,
+}
+
+impl Decision {
+    /// The time to remember, if the call is let in.
+    pub(super) fn paid_until(&self) -> u64 {
+        self.cell.until
+    }
 }
 
 impl Quota {
@@ -51,12 +65,15 @@ impl Quota {
         let last = from.saturating_add(self.interval.saturating_mul(u64::from(cost.max(1) - 1)));
         let early = last.saturating_sub(now).saturating_sub(self.tolerance);
         let price = self.interval.saturating_mul(u64::from(cost));
-        Decision { paid_until: from.saturating_add(price), wait: early.div_ceil(PARTS) }
+        Decision { cell: Cell { from, until: from.saturating_add(price) }, wait: early.div_ceil(PARTS) }
     }
 
-    /// What is remembered once a call is taken back.
-    pub(super) fn refund(self, paid_until: u64, cost: u32) -> u64 {
-        paid_until.saturating_sub(self.interval.saturating_mul(u64::from(cost)))
+    /// What is remembered once a turn is taken back: less what of its time is still to come. What of it has passed is
+    /// nobody's any more, for those who came since have paid from then on; to give it back too would let through more
+    /// than the burst at once.
+    pub(super) fn refund(paid_until: u64, cell: Cell, now: u64) -> u64 {
+        let now = now.saturating_mul(PARTS);
+        paid_until.saturating_sub(cell.until.saturating_sub(cell.from.max(now)))
     }
 
     /// Whether everything that was let in is paid for: the state is then that of the beginning.
@@ -86,7 +103,7 @@ mod tests {
         let mut paid_until = 0;
         let wait = |&(at, cost): &(u64, u32)| {
             let decision = quota.decide(paid_until, at * MS, cost);
-            paid_until = decision.paid_until;
+            paid_until = decision.paid_until();
             decision.wait / MS
         };
         calls.iter().map(wait).collect()
@@ -108,9 +125,24 @@ mod tests {
         let quota = Quota::new(10, Duration::from_secs(1), 5);
         assert_eq!(waits(quota, &[(0, 1); 8]), [0, 0, 0, 0, 0, 100, 200, 300]);
         assert_eq!(quota.available(0, 0), 5);
-        let spent = quota.decide(0, 0, 5).paid_until;
-        assert_eq!((quota.available(spent, 0), quota.available(spent, 250 * MS)), (0, 2));
-        assert_eq!(quota.available(quota.refund(spent, 2), 0), 2);
+        let spent = quota.decide(0, 0, 5);
+        assert_eq!((quota.available(spent.paid_until(), 0), quota.available(spent.paid_until(), 250 * MS)), (0, 2));
+    }
+
+    #[test]
+    fn of_a_turn_that_is_taken_back_only_what_is_to_come_is_given_back() {
+        let quota = Quota::new(10, Duration::from_secs(1), 5);
+        let first = quota.decide(0, 0, 2);
+        let second = quota.decide(first.paid_until(), 0, 3);
+        let left = |now, cell| quota.available(Quota::refund(second.paid_until(), cell, now), now);
+        // All of it at once, of whichever was let in first.
+        assert_eq!((left(0, first.cell), left(0, second.cell)), (2, 3));
+        // The first two of five have passed when the turn of the second begins.
+        assert_eq!(left(200 * MS, second.cell), 5);
+        assert_eq!((left(100 * MS, first.cell), left(200 * MS, first.cell)), (2, 2));
+        let whole = Cell { from: 0, until: u64::MAX };
+        assert_eq!(Quota::refund(5, whole, 0), 0);
+        assert_eq!(Quota::refund(5, whole, u64::MAX), 5);
     }
 
     #[test]
@@ -122,7 +154,7 @@ mod tests {
             for step in 0..2_000_000_u64 {
                 let decision = quota.decide(paid_until, step * 500, 1);
                 if decision.wait == 0 {
-                    paid_until = decision.paid_until;
+                    paid_until = decision.paid_until();
                     passed += 1;
                 }
             }
@@ -135,9 +167,8 @@ mod tests {
     fn extremes_do_not_overflow() {
         let quota = Quota::new(1, Duration::MAX, u32::MAX);
         let decision = quota.decide(u64::MAX, u64::MAX, u32::MAX);
-        assert_eq!(decision.paid_until, u64::MAX);
+        assert_eq!(decision.paid_until(), u64::MAX);
         assert_eq!(Quota::new(0, Duration::ZERO, 0).decide(0, 0, 0).wait, 0);
-        assert_eq!(quota.refund(5, u32::MAX), 0);
         let _ = quota.available(u64::MAX, 0);
     }
 }

@@ -2,24 +2,29 @@ use std::{
     fmt,
     future::Future,
     pin::{Pin, pin},
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Sleep;
 
 use crate::{
+    admission::Entry,
     error::{Error, Reason, Rejection},
     name::Name,
     observe::{Event, Observer, Sink},
-    rate_limit::{config::Config, gcra::Quota},
+    rate_limit::{
+        config::Config,
+        gcra::{Cell, Decision, Quota},
+    },
     settings::ConfigError,
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed},
+    sync::{
+        Counted, Mutex,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
     time::{Moment, Tick, nanos},
 };
@@ -39,7 +44,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) core: Arc<Core>,
+    pub(super) core: Counted<Core>,
 }
 
 #[derive(Debug)]
@@ -77,6 +82,7 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Turn {
     at: Tick,
+    pub(super) cell: Cell,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -102,7 +108,7 @@ impl Handle {
     /// All that is wrong with the name and the settings.
     pub fn try_new(name: &str, config: Config) -> Result<Self, ConfigError> {
         let name = Name::with_settings(name, config.check())?;
-        Ok(Self { core: Arc::new(Core::new(name, config)) })
+        Ok(Self { core: Counted::new(Core::new(name, config)) })
     }
 
     /// The name.
@@ -126,7 +132,7 @@ impl Handle {
     ///
     /// As [`try_acquire`](Self::try_acquire). More than the burst are never let in at once, and have no wait.
     pub fn try_acquire_many(&self, cost: u32) -> Result<(), Rejection> {
-        self.core.take(cost, &mut Moment::new())
+        self.core.take(cost, &mut Moment::new()).map(|_| ())
     }
 
     /// Asks to make a call, and waits for its turn if that comes within `max_wait`. Dropping the future gives the turn
@@ -136,7 +142,7 @@ impl Handle {
     ///
     /// [`Reason::RateLimited`] at once when the turn would come too late.
     pub fn acquire(&self) -> AcquireTurn {
-        AcquireTurn { core: Arc::clone(&self.core), turn: None, done: false }
+        AcquireTurn { core: Counted::clone(&self.core), turn: None, done: false }
     }
 
     /// Runs a future once it is its turn. It is not polled before.
@@ -190,7 +196,7 @@ impl Handle {
     /// Whether `other` is a clone of this handle.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.core, &other.core)
+        Counted::ptr_eq(&self.core, &other.core)
     }
 }
 
@@ -234,47 +240,47 @@ impl Core {
         Quota::from_parts(self.interval.load(Relaxed), self.tolerance.load(Relaxed))
     }
 
-    /// Takes the next turn if it comes within `most` nanoseconds; how long until then, or how long it would be.
-    fn reserve(&self, cost: u32, most: u64, now: &mut Moment) -> Result<u64, u64> {
+    /// Takes the next turn if it comes within `most` nanoseconds; else how long that would be.
+    fn reserve(&self, cost: u32, most: u64, now: &mut Moment) -> Result<Decision, u64> {
         let (quota, now) = (self.quota(), now.tick().as_nanos());
-        let mut wait = 0;
+        let mut decision = Decision::default();
         let taken = self.paid_until.fetch_update(AcqRel, Acquire, |paid_until| {
-            let decision = quota.decide(paid_until, now, cost);
-            wait = decision.wait;
-            (wait <= most).then_some(decision.paid_until)
+            decision = quota.decide(paid_until, now, cost);
+            (decision.wait <= most).then_some(decision.paid_until())
         });
-        taken.map_or(Err(wait), |_| Ok(wait))
+        taken.map_or(Err(decision.wait), |_| Ok(decision))
     }
 
-    pub(super) fn take(&self, cost: u32, now: &mut Moment) -> Result<(), Rejection> {
+    pub(super) fn take(&self, cost: u32, now: &mut Moment) -> Result<Cell, Rejection> {
         match self.reserve(cost, 0, now) {
-            Ok(_) => Ok(()),
+            Ok(decision) => Ok(decision.cell),
             Err(wait) => Err(self.refuse(cost, wait)),
         }
     }
 
     /// Takes a turn that is now.
     #[inline]
-    pub(super) fn take_now(&self, now: &mut Moment) -> bool {
-        self.reserve(1, 0, now).is_ok()
+    pub(super) fn take_now(&self, now: &mut Moment) -> Option<Cell> {
+        self.reserve(1, 0, now).ok().map(|decision| decision.cell)
     }
 
-    /// Takes the next turn, if it does not come too late; none when it is now.
-    pub(super) fn enter(&self, now: &mut Moment) -> Result<Option<Turn>, Rejection> {
+    /// Takes the next turn, if it does not come too late.
+    pub(super) fn enter(&self, now: &mut Moment) -> Result<Entry<Cell, Turn>, Rejection> {
         match self.reserve(1, self.max_wait.load(Relaxed), now) {
-            Ok(0) => Ok(None),
-            Ok(wait) => {
+            Ok(Decision { cell, wait: 0 }) => Ok(Entry::Admitted(cell)),
+            Ok(Decision { cell, wait }) => {
                 self.waited.fetch_add(1, Relaxed);
-                Ok(Some(Turn { at: now.tick() + Duration::from_nanos(wait), alarm: None }))
+                Ok(Entry::Queued(Turn { at: now.tick() + Duration::from_nanos(wait), cell, alarm: None }))
             }
             Err(wait) => Err(self.refuse(1, wait)),
         }
     }
 
-    /// A turn was not used: the next who asks gets it.
-    pub(super) fn give_back(&self) {
-        let quota = self.quota();
-        let _ = self.paid_until.fetch_update(AcqRel, Acquire, |paid_until| Some(quota.refund(paid_until, 1)));
+    /// A turn was not used: what of it is to come is for the next who asks.
+    pub(super) fn give_back(&self, cell: Cell, now: &mut Moment) {
+        let now = now.tick().as_nanos();
+        let less = |paid_until| Some(Quota::refund(paid_until, cell, now));
+        let _ = self.paid_until.fetch_update(AcqRel, Acquire, less);
     }
 
     #[cold]
@@ -308,7 +314,7 @@ impl fmt::Debug for Handle {
 /// Waits for the turn of a call: the answer of [`Handle::acquire`].
 #[must_use = "futures do nothing unless polled"]
 pub struct AcquireTurn {
-    core: Arc<Core>,
+    core: Counted<Core>,
     turn: Option<Turn>,
     done: bool,
 }
@@ -323,7 +329,8 @@ impl Future for AcquireTurn {
                 return Poll::Ready(Ok(()));
             }
             this.turn = match this.core.enter(&mut Moment::new()) {
-                Ok(turn) => turn,
+                Ok(Entry::Admitted(_)) => None,
+                Ok(Entry::Queued(turn)) => Some(turn),
                 Err(rejection) => return Poll::Ready(Err(rejection)),
             };
         }
@@ -338,8 +345,8 @@ impl Future for AcquireTurn {
 
 impl Drop for AcquireTurn {
     fn drop(&mut self) {
-        if self.turn.take().is_some() {
-            self.core.give_back();
+        if let Some(turn) = self.turn.take() {
+            self.core.give_back(turn.cell, &mut Moment::new());
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     admission::{Admission, AdmissionLayer, Entry, Gate, Policy, Queue, Queued, QueuedLayer, Sealed, Verdict},
     error::{Reason, Rejection},
     outcome::OnError,
-    rate_limit::{Handle, handle::Turn},
+    rate_limit::{Handle, gcra::Cell, handle::Turn},
     time::Moment,
 };
 
@@ -23,7 +23,7 @@ pub type QueuedRateLimit<S> = Queued<S, Handle, OnError>;
 
 /// A call that was let in.
 #[derive(Debug)]
-pub struct Paid(());
+pub struct Paid(Cell);
 
 impl Sealed for Handle {}
 
@@ -32,12 +32,12 @@ impl Policy for Handle {
     type Waiting = ();
 
     fn admit(&self, now: &mut Moment) -> Result<Paid, Rejection> {
-        self.core.take(1, now).map(|()| Paid(()))
+        self.core.take(1, now).map(Paid)
     }
 
     #[inline]
     fn at_once(&self, now: &mut Moment) -> Option<Paid> {
-        self.core.take_now(now).then_some(Paid(()))
+        self.core.take_now(now).map(Paid)
     }
 
     fn come_again(&self) -> Option<Rejection> {
@@ -45,9 +45,9 @@ impl Policy for Handle {
     }
 
     /// A call that was made is paid for, however it ended; one that a policy further in turned away is not.
-    fn settle(&self, _: Paid, verdict: Verdict, _: &mut Moment) {
+    fn settle(&self, Paid(cell): Paid, verdict: Verdict, now: &mut Moment) {
         if verdict == Verdict::Unused {
-            self.core.give_back();
+            self.core.give_back(cell, now);
         }
     }
 
@@ -63,16 +63,16 @@ impl Queue for Handle {
 
     fn enter(&self, now: &mut Moment) -> Result<Entry<Paid, Turn>, Rejection> {
         Ok(match self.core.enter(now)? {
-            None => Entry::Admitted(Paid(())),
-            Some(turn) => Entry::Queued(turn),
+            Entry::Admitted(cell) => Entry::Admitted(Paid(cell)),
+            Entry::Queued(turn) => Entry::Queued(turn),
         })
     }
 
     fn poll_wait(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<Result<Paid, Rejection>> {
-        turn.poll(cx).map(|()| Ok(Paid(())))
+        turn.poll(cx).map(|()| Ok(Paid(turn.cell)))
     }
 
-    fn leave(&self, _: Turn) {
-        self.core.give_back();
+    fn leave(&self, turn: Turn) {
+        self.core.give_back(turn.cell, &mut Moment::new());
     }
 }

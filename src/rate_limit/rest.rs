@@ -1,22 +1,21 @@
 //! What somebody who keeps many limits asks one of them.
 
-use std::sync::Arc;
-
 use crate::{
     name::Name,
     rate_limit::{Config, Handle, handle::Core},
+    sync::Counted,
     time::Moment,
 };
 
 impl Handle {
     /// A limit whose name and settings were checked before.
     pub(crate) fn of_checked(name: Name, config: Config) -> Self {
-        Self { core: Arc::new(Core::new(name, config)) }
+        Self { core: Counted::new(Core::new(name, config)) }
     }
 
     /// Whether this is the only handle, and nobody waits for a turn.
     pub(crate) fn is_alone(&self) -> bool {
-        Arc::strong_count(&self.core) == 1
+        Counted::strong_count(&self.core) == 1
     }
 
     /// Whether a new limit in its place would decide the same.

@@ -4,7 +4,6 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::RwLock;
 use serde::Serialize;
 
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
         registration::Registration,
         service::{Service, ServiceSnapshot},
     },
+    sync::RwLock,
 };
 
 /// The services of a process, by name: see [the folder](super).

@@ -1,11 +1,11 @@
 use std::{fmt, sync::Arc};
 
-use parking_lot::RwLock;
 use serde::Serialize;
 
 use crate::{
     contract::{Capability, Endpoint, Health, HealthStatus, ServiceContract, ServiceName, Version},
     registry::policies::{Policies, PoliciesSnapshot},
+    sync::RwLock,
 };
 
 /// A service that is, or was, registered: its contract, its policies, and how well it is.

@@ -4,9 +4,9 @@ use std::{future::ready, time::Duration};
 
 use mainstay::{
     Error, Reason,
-    admission::AdmissionLayer,
+    admission::{AdmissionLayer, Policy, Verdict},
     rate_limit::{Config, Handle, RateLimitLayer},
-    time::Tick,
+    time::{Moment, Tick},
 };
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -123,6 +123,33 @@ async fn a_cancelled_wait_gives_its_turn_back() {
         advance(ms(100)).await;
         assert_eq!(ask(&limit), 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_given_back_late_lets_no_second_call_in_at_once() {
+    let limit = Handle::new("x", every(100));
+    let now = || Moment::from(Tick::now());
+    // Let in here, and turned away further in after it has waited there for long.
+    let unused = limit.admit(&mut now()).unwrap();
+    advance(ms(250)).await;
+    assert_eq!(ask(&limit), 0);
+    limit.settle(unused, Verdict::Unused, &mut now());
+    assert_eq!(ask(&limit), 100, "one call in 100 ms");
+    // At once it is all there for the next.
+    advance(ms(100)).await;
+    let unused = limit.admit(&mut now()).unwrap();
+    limit.settle(unused, Verdict::Unused, &mut now());
+    assert_eq!(ask(&limit), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_gives_back_what_it_has_cost_whatever_it_would_cost_now() {
+    let limit = Handle::new("x", every(100).burst(3));
+    let unused = limit.admit(&mut Moment::new()).unwrap();
+    assert!(limit.try_acquire_many(2).is_ok());
+    limit.reconfigure(every(1_000)).unwrap();
+    limit.settle(unused, Verdict::Unused, &mut Moment::new());
+    assert_eq!(ask(&limit), 200, "two calls of 100 ms are to be paid for");
 }
 
 #[tokio::test(start_paused = true)]

@@ -253,6 +253,7 @@ impl<'a> World<'a> {
         std::mem::take(&mut self.callers).into_iter().for_each(|caller| self.gives_up(caller));
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "whoever gives up is gone")]
     fn gives_up(&mut self, caller: Caller) {
         self.diary.note(|| format!("{:?} is given up", caller.call));
         self.may_have_used_a_turn(&caller, &Polled::Pending);

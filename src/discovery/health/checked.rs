@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::task::AbortHandle;
 use tower::Service;
@@ -26,6 +25,7 @@ use crate::{
         topic::Topic,
     },
     settings::ConfigError,
+    sync::Mutex,
     time::Tick,
 };
 
