@@ -32,7 +32,8 @@ pub struct Circuit {
 pub struct Rate {
     pub config: rate_limit::Config,
     pub burst: u32,
-    pub per_second: f64,
+    /// From one call to the next.
+    pub every: Duration,
 }
 
 /// So much of a retry for each call, so many in a second for nothing, and so many saved at most.
@@ -192,7 +193,7 @@ pub fn rate(random: &mut Random) -> Rate {
     let (calls, every, burst) = (random.one_of(&[1, 2, 4]), ms(random.within(1..50)), random.small(1..10));
     let config = rate_limit::Config::new(calls, every * calls).burst(burst);
     let config = if random.percent(60) { config.max_wait(random.time(200)) } else { config };
-    Rate { config, burst, per_second: 1.0 / every.as_secs_f64() }
+    Rate { config, burst, every }
 }
 
 fn retry(random: &mut Random, exact: bool, budget: Option<Allowance>) -> retry::Config {

@@ -97,7 +97,7 @@ impl<'a> World<'a> {
             self.ground.half_open_for.set(circuit.half_open_for.min(shortest));
         }
         if let Some(rate) = self.setup.rate.as_ref().filter(|_| self.handles.rate_limit.is_some()) {
-            self.rates = (self.rates.0 + u64::from(rate.burst), self.rates.1.max(rate.per_second));
+            self.rates = (self.rates.0 + u64::from(rate.burst), self.rates.1.max(1.0 / rate.every.as_secs_f64()));
         }
     }
 
