@@ -61,6 +61,10 @@ impl Deadline {
 ///
 /// A closure does, through [`deadline_fn`].
 pub trait DeadlineOf<Req> {
+    /// No request has one, and no code of anybody's is asked: a call need not be guarded against it.
+    #[doc(hidden)]
+    const NONE: bool = false;
+
     /// The deadline, if the request has one.
     fn deadline(&self, request: &Req) -> Option<Deadline>;
 }
@@ -70,6 +74,8 @@ pub trait DeadlineOf<Req> {
 pub struct NoDeadline;
 
 impl<Req> DeadlineOf<Req> for NoDeadline {
+    const NONE: bool = true;
+
     #[inline]
     fn deadline(&self, _request: &Req) -> Option<Deadline> {
         None

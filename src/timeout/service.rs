@@ -77,7 +77,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let deadline = guarded("deadline function", || self.parts.deadline.deadline(&request)).flatten();
+        let asked = || guarded("deadline function", || self.parts.deadline.deadline(&request)).flatten();
+        let deadline = if D::NONE { None } else { asked() };
         if deadline.is_some_and(|deadline| deadline.has_passed(&mut Moment::new())) {
             let rejection = self.parts.handle.core.too_late();
             return ResponseFuture { state: State::TooLate { rejection: Some(rejection) } };

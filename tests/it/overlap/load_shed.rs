@@ -237,8 +237,11 @@ impl Room for LoadShed {
         }
     }
 
+    /// Each snapshot, and there is one after every step, is a look at the queue: that it stands is seen by who looks
+    /// while it does, and then holds, whatever the settings are later.
     fn pass(&mut self, now: u64) {
         self.now = now;
+        self.look();
     }
 
     fn set(&mut self, setting: u8) {
