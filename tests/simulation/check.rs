@@ -193,8 +193,9 @@ impl World<'_> {
         };
         // Each turn moves the time by which all of the quota is there again; who still waits may have one by now.
         let now = Tick::now();
-        let turns = used.iter().copied().chain(self.callers.iter().map(|_| now));
-        let full_at = turns.fold(Tick::default(), |full_at, turn| full_at.max(turn) + rate.every);
+        let mut turns: Vec<Tick> = self.callers.iter().map(|caller| self.turn_of(caller)).chain(used.clone()).collect();
+        turns.sort_unstable();
+        let full_at = turns.into_iter().fold(Tick::default(), |full_at, turn| full_at.max(turn) + rate.every);
         let taken = full_at.since(now).as_nanos().div_ceil(rate.every.as_nanos()) as u64;
         let seen = limit.snapshot();
         if seen.available + taken >= u64::from(rate.burst) {

@@ -272,9 +272,16 @@ impl<'a> World<'a> {
                 .call
                 .is_some_and(|call| waits_elsewhere || self.setup.falls_back || !self.ground.of_call(call).is_empty()),
         };
+        let turn = self.turn_of(caller);
         if let Some(used) = self.used.as_mut().filter(|_| has_used) {
-            used.push(Tick::now());
+            used.push(turn);
         }
+    }
+
+    /// When a caller used its turn at the latest.
+    pub fn turn_of(&self, caller: &Caller) -> Tick {
+        let first = caller.call.and_then(|call| self.ground.of_call(call).first().map(|attempt| attempt.begun));
+        first.unwrap_or_else(Tick::now)
     }
 
     /// Polls until nobody is woken any more.
