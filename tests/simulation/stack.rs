@@ -262,8 +262,10 @@ impl<'a> World<'a> {
     /// A caller is gone. Who only waited for its turn has used none.
     fn may_have_used_a_turn(&mut self, caller: &Caller, end: &Polled) {
         let policies = &self.setup.policies;
-        let waits_elsewhere = !self.is_plain || policies.load_shed.is_some() || policies.retry.is_some();
-        let waits_elsewhere = waits_elsewhere || !self.ground.ready.get();
+        let turned_away = policies.breaker.is_some() || policies.concurrency.is_some() || policies.bulkhead.is_some();
+        // It may also have been turned away further in, and wait to try again, or for the fallback.
+        let goes_on = turned_away && (policies.retry.is_some() || self.setup.falls_back);
+        let waits_elsewhere = !self.is_plain || policies.load_shed.is_some() || goes_on;
         let has_used = match end {
             Polled::Got(Got::Answer(Err(Error::Rejected(rejection)))) => rejection.reason() != Reason::RateLimited,
             Polled::Got(Got::Held(held)) => matches!(held, Ok(Held::Turn)),
