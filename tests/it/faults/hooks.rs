@@ -158,6 +158,8 @@ async fn an_observer_that_blocks_on_the_runtime_it_is_called_from_has_panicked_a
     let answer = breaker.run(async { Err::<u32, _>(Boom) }).await;
     assert_eq!(answer, Err(Error::Inner(Boom)));
     assert_eq!((breaker.state(), asked.load(SeqCst)), (breaker::State::Open, 1));
+    assert!(breaker.acquire().is_err());
+    assert_eq!(asked.load(SeqCst), 1, "it has panicked, and is told nothing more");
 }
 
 /// A request, an answer and an error that nobody may print: what a policy does not need it cannot tell.

@@ -98,7 +98,7 @@ pub(super) const FAULTS: &[(u32, Row)] = &[
         Shown(&[
             "faults::life::a_stack_its_layer_its_service_and_its_call_may_go_in_every_order",
             "faults::life::a_set_of_instances_its_service_its_circuit_and_its_call_may_go_in_every_order",
-            "faults::life::a_manager_its_handle_its_observer_and_its_call_may_go_in_every_order",
+            "faults::life::a_manager_its_handle_its_info_and_its_call_may_go_in_every_order",
             "breaker_cancel::everything_may_be_dropped_in_any_order_while_a_call_runs",
             "retry_cancel::everything_may_be_dropped_in_any_order_while_a_call_waits",
             "hedge_cancel::everything_may_be_dropped_in_any_order_while_copies_run",
