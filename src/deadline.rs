@@ -61,12 +61,16 @@ impl Deadline {
 ///
 /// A closure does, through [`deadline_fn`].
 pub trait DeadlineOf<Req> {
-    /// No request has one, and no code of anybody's is asked: a call need not be guarded against it.
-    #[doc(hidden)]
-    const NONE: bool = false;
-
     /// The deadline, if the request has one.
     fn deadline(&self, request: &Req) -> Option<Deadline>;
+
+    /// No request has one, and no code of anybody's is asked: a call need not be guarded against it. Not a constant,
+    /// for a trait that has one has no objects.
+    #[doc(hidden)]
+    #[inline]
+    fn has_none(&self) -> bool {
+        false
+    }
 }
 
 /// No request has a deadline: the default, which needs to know nothing of the request.
@@ -74,11 +78,14 @@ pub trait DeadlineOf<Req> {
 pub struct NoDeadline;
 
 impl<Req> DeadlineOf<Req> for NoDeadline {
-    const NONE: bool = true;
-
     #[inline]
     fn deadline(&self, _request: &Req) -> Option<Deadline> {
         None
+    }
+
+    #[inline]
+    fn has_none(&self) -> bool {
+        true
     }
 }
 

@@ -1,8 +1,8 @@
 //! The server behind the proxy whose latency `benches/load/run` measures: it answers every GET with the same bytes,
 //! as cheaply as that can be done, so that the two cores are left to the proxy.
 //!
-//! `cargo run --release --example load_upstream -- [BYTES [ADDRESS]]` says on which port it listens, and runs until it is
-//! killed. After each SIGUSR1 it is slow, or not any more.
+//! `cargo run --release --example load_upstream -- [BYTES [ADDRESS]]` says on which port it listens, and runs until it
+//! is killed. After each SIGUSR1 it is slow, or not any more.
 
 #![allow(clippy::print_stdout, reason = "a program, whose output says where it is")]
 

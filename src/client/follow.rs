@@ -52,7 +52,9 @@ pub(super) async fn follow<D, M>(
     let mut crew = Crew { make, members, wanted: HashMap::new(), makers: JoinSet::new() };
     let mut failures: u32 = 0;
     loop {
-        match guarded_future("discovery backend", discovery.watch(following.service())).await {
+        // Asked in the guard too: not every backend is an async function, of which nothing runs before it is polled.
+        let watching = async { discovery.watch(following.service()).await };
+        match guarded_future("discovery backend", watching).await {
             Some(Ok(watch)) => {
                 let begun = Tick::now();
                 crew.watch(watch, following).await;

@@ -70,6 +70,11 @@ pub(crate) struct Raw<K, C> {
     keys: Pairs<K, C>,
 }
 
+/// The settings of one key: a section like any other.
+#[derive(Deserialize)]
+#[serde(transparent, bound(deserialize = "C: Deserialize<'de>"))]
+struct Own<C>(#[serde(deserialize_with = "table")] C);
+
 /// A map in the order in which it was written.
 #[derive(Debug)]
 struct Pairs<K, C>(Vec<(K, C)>);
@@ -103,8 +108,8 @@ impl<'de, K: Deserialize<'de>, C: Deserialize<'de>> Deserialize<'de> for Pairs<K
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+                while let Some((key, Own(config))) = map.next_entry()? {
+                    pairs.push((key, config));
                 }
                 Ok(Pairs(pairs))
             }

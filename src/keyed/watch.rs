@@ -45,8 +45,10 @@ impl<K: Send + Sync + 'static> Observer for Post<K> {
             return;
         }
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| tell(self.key.as_ref(), event))) {
-            panicked.store(true, Relaxed);
-            resume_unwind(panic);
+            // Of two keys that it panics at at a time, one says so.
+            if !panicked.swap(true, Relaxed) {
+                resume_unwind(panic);
+            }
         }
     }
 }

@@ -192,7 +192,7 @@ impl<C, F, R> Stack<C, F, R> {
     }
 
     /// Has an observer told of what happens to any of the policies, those that the stack was given among them.
-    pub fn observe(&self, observer: impl Observer + Clone) {
+    pub fn observe(&self, observer: impl Observer) {
         let observer = ForMany::new(observer);
         self.fallback().observe(observer.clone());
         self.load_shed().inspect(|policy| policy.observe(observer.clone()));

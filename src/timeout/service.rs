@@ -77,8 +77,9 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let asked = || guarded("deadline function", || self.parts.deadline.deadline(&request)).flatten();
-        let deadline = if D::NONE { None } else { asked() };
+        let deadlines = &*self.parts.deadline;
+        let asked = || guarded("deadline function", || deadlines.deadline(&request)).flatten();
+        let deadline = if DeadlineOf::<Req>::has_none(deadlines) { None } else { asked() };
         if deadline.is_some_and(|deadline| deadline.has_passed(&mut Moment::new())) {
             let rejection = self.parts.handle.core.too_late();
             return ResponseFuture { state: State::TooLate { rejection: Some(rejection) } };

@@ -263,6 +263,15 @@ fn every_body_and_stream_is_dropped_after_every_piece() {
 }
 
 #[test]
+#[should_panic(expected = "polled again after its end")]
+fn a_call_that_is_polled_after_its_end_is_found() {
+    let mut call = Lab::new(Work::Ok).work_on();
+    let mut poll = || Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_ready());
+    let _ = poll();
+}
+
+#[test]
 #[should_panic(expected = "wrong: [\n    \"leaks\"")]
 fn a_call_that_leaves_something_behind_is_found() {
     async fn leaks() {

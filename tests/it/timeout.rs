@@ -8,7 +8,7 @@ use std::{
 };
 
 use mainstay::{
-    CarryRejection, Deadline, Error, Reason, Rejection, deadline_fn,
+    CarryRejection, Deadline, DeadlineOf, Error, NoDeadline, Reason, Rejection, deadline_fn,
     observe::Event,
     time::Tick,
     timeout::{Handle, TimeoutLayer},
@@ -85,6 +85,27 @@ async fn the_nearer_of_limit_and_deadline_counts() {
         let deadline = deadline.map(|left| Deadline::within(ms(left)));
         assert_eq!(reason(layer.layer(service).oneshot(deadline).await), Reason::TimedOut);
         assert_eq!(Tick::now().since(began), ms(cut));
+    }
+}
+
+/// Which of several it is may be known only once the program runs.
+struct Chosen(Box<dyn DeadlineOf<()> + Send + Sync>);
+
+impl DeadlineOf<()> for Chosen {
+    fn deadline(&self, (): &()) -> Option<Deadline> {
+        self.0.deadline(&())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_knows_the_deadline_may_be_a_trait_object() {
+    let soon = deadline_fn(|(): &()| Some(Deadline::within(ms(5))));
+    for (chosen, limit) in [(Chosen(Box::new(soon)), 5), (Chosen(Box::new(NoDeadline)), 20)] {
+        let began = Tick::now();
+        let layer = TimeoutLayer::new(ms(20)).deadline(chosen);
+        let service = service_fn(|()| pending::<Answer>());
+        assert_eq!(reason(layer.layer(service).oneshot(()).await), Reason::TimedOut);
+        assert_eq!(Tick::now().since(began), ms(limit));
     }
 }
 

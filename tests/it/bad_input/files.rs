@@ -44,6 +44,10 @@ fn the_wrong_kind_of_value_is_told_with_its_place() {
         (json::<balance::Config>(r#"{"slow_start": ["1m"]}"#), "a section with the settings of the policy"),
         (json::<keyed::LevelsConfig>(r#"{"global": [8]}"#), "a section with the settings of the policy"),
         (json::<keyed::LevelsConfig>(r#"{"tenants": {"default": [8]}}"#), "a section with the settings of the policy"),
+        (
+            json::<keyed::LevelsConfig>(r#"{"tenants": {"default": {"limit": 8}, "keys": {"a": [8]}}}"#),
+            "a section with the settings of the policy",
+        ),
         (json::<keyed::LevelsConfig>(r#"{"global": null}"#), "there is nothing"),
         (json::<bulkhead::Config>("8"), "invalid type: integer `8`"),
         (json::<bulkhead::Config>("null"), "invalid type: null"),

@@ -13,7 +13,7 @@ use mainstay::{
     client::Client,
     contract::{AnyMethod, Instance},
     discovery::{Discovery, InMemory},
-    keyed::{Levels, LevelsConfig},
+    keyed::{self, Levels, LevelsConfig, Tenants},
     observe::{Event, lost_observers},
     retry, stack,
 };
@@ -81,6 +81,31 @@ fn on_two_threads_at_a_time_it_is_still_one_line() {
     assert_eq!(errors.iter().filter(|(level, _)| *level == tracing::Level::ERROR).count(), 1, "{errors:?}");
 }
 
+#[test]
+fn at_two_keys_at_a_time_it_is_still_one_line() {
+    listen();
+    let tenants: Tenants<breaker::Handle> = Tenants::new("faults-observer-keys", keyed::Config::new(consecutive(1)));
+    let (both, told) = (std::sync::Barrier::new(2), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&told);
+    tenants.observe(move |event: &Event<'_>| {
+        if matches!(event, Event::Rejected { .. }) {
+            counter.fetch_add(1, SeqCst);
+            both.wait();
+            panic!("at both");
+        }
+    });
+    let circuits = ["a", "b"].map(|tenant| tenants.get(tenant));
+    circuits.iter().for_each(breaker::Handle::force_open);
+    assert!(!panics(|| {
+        std::thread::scope(|scope| {
+            circuits.iter().for_each(|circuit| drop(scope.spawn(|| drop(circuit.acquire()))));
+        });
+    }));
+    assert_eq!(told.load(SeqCst), 2);
+    let errors = lines("policy", "faults-observer-keys");
+    assert_eq!(errors.iter().filter(|(level, _)| *level == tracing::Level::ERROR).count(), 1, "{errors:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_observer_of_many_policies_that_panics_is_told_nothing_more_of_any() {
     let (observer, told) = panicking();
@@ -133,6 +158,8 @@ async fn an_observer_that_blocks_on_the_runtime_it_is_called_from_has_panicked_a
     let answer = breaker.run(async { Err::<u32, _>(Boom) }).await;
     assert_eq!(answer, Err(Error::Inner(Boom)));
     assert_eq!((breaker.state(), asked.load(SeqCst)), (breaker::State::Open, 1));
+    assert!(breaker.acquire().is_err());
+    assert_eq!(asked.load(SeqCst), 1, "it has panicked, and is told nothing more");
 }
 
 /// A request, an answer and an error that nobody may print: what a policy does not need it cannot tell.

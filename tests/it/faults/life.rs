@@ -88,7 +88,7 @@ async fn a_set_of_instances_its_service_its_circuit_and_its_call_may_go_in_every
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_manager_its_handle_its_observer_and_its_call_may_go_in_every_order() {
+async fn a_manager_its_handle_its_info_and_its_call_may_go_in_every_order() {
     dropped_in_every_order(|alive| {
         let manager = IsolationManager::<u32, u32, Error<Boom>>::new();
         let service = service_fn(move |_: u32| {

@@ -61,6 +61,7 @@ pub(super) const FAULTS: &[(u32, Row)] = &[
         Shown(&[
             "faults::hooks::an_observer_that_panics_is_told_nothing_more_with_one_line_and_one_count",
             "faults::hooks::on_two_threads_at_a_time_it_is_still_one_line",
+            "faults::hooks::at_two_keys_at_a_time_it_is_still_one_line",
             "faults::hooks::an_observer_of_many_policies_that_panics_is_told_nothing_more_of_any",
             "breaker_cancel::a_classifier_that_panics_counts_a_failure_and_the_caller_gets_the_result",
             "breaker_cancel::a_predicate_or_an_observer_that_panics_leaves_the_circuit_right",
@@ -97,7 +98,7 @@ pub(super) const FAULTS: &[(u32, Row)] = &[
         Shown(&[
             "faults::life::a_stack_its_layer_its_service_and_its_call_may_go_in_every_order",
             "faults::life::a_set_of_instances_its_service_its_circuit_and_its_call_may_go_in_every_order",
-            "faults::life::a_manager_its_handle_its_observer_and_its_call_may_go_in_every_order",
+            "faults::life::a_manager_its_handle_its_info_and_its_call_may_go_in_every_order",
             "breaker_cancel::everything_may_be_dropped_in_any_order_while_a_call_runs",
             "retry_cancel::everything_may_be_dropped_in_any_order_while_a_call_waits",
             "hedge_cancel::everything_may_be_dropped_in_any_order_while_copies_run",

@@ -99,6 +99,8 @@ impl<Req> Service<Req> for Lab {
     }
 }
 
+const OVER: u32 = u32::MAX;
+
 /// A call that runs. Polled after its end it panics.
 pub(crate) struct Working {
     bench: Arc<Bench>,
@@ -112,6 +114,7 @@ impl Future for Working {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let this = &mut *self;
+        assert!(this.waits != OVER, "polled again after its end");
         if this.work == Work::Hangs {
             return Poll::Pending;
         }
@@ -124,8 +127,7 @@ impl Future for Working {
             let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(ms(3))));
             std::task::ready!(sleep.as_mut().poll(cx));
         }
-        assert!(this.waits == 0, "polled again after its end");
-        this.waits = u32::MAX;
+        this.waits = OVER;
         this.bench.ended.fetch_add(1, SeqCst);
         Poll::Ready(if this.work == Work::Fails { Err(Error::Inner(Boom)) } else { Ok(1) })
     }
