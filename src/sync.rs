@@ -1,5 +1,5 @@
-//! The atomics and locks of the crate and the way to wait for another thread: those of `std` and `parking_lot`, or those
-//! of loom where its model checker runs.
+//! The atomics and locks of the crate and the way to wait for another thread: those of `std` and `parking_lot`, or
+//! those of loom where its model checker runs.
 
 #[cfg(not(mainstay_loom))]
 pub(crate) use std::sync::atomic;

@@ -1,5 +1,5 @@
-//! All that is lock-free or hands something over, under loom, which tries every order of its atomic operations and locks:
-//! `RUSTFLAGS="--cfg mainstay_loom" cargo test --release --test loom`.
+//! All that is lock-free or hands something over, under loom, which tries the orders of its atomic operations and
+//! locks: `RUSTFLAGS="--cfg mainstay_loom" cargo test --release --test loom`.
 //!
 //! What runs is the crate itself: by a private cfg it takes its atomics and locks from loom, each thread of a model sets
 //! its own clock, and chance is not left to chance. Bounds that are not the usual ones stand beside their models.
