@@ -1,8 +1,8 @@
-//! All that is lock-free or hands something over, under loom, which tries every order of its atomic operations and
+//! All that is lock-free or hands something over, under loom, which tries the orders of its atomic operations and
 //! locks: `RUSTFLAGS="--cfg mainstay_loom" cargo test --release --test loom`.
 //!
-//! What runs is the crate itself: by a private cfg it takes its atomics and locks from loom, each thread of a model
-//! sets its own clock, and chance is not left to chance. Bounds that are not the usual ones stand beside their models.
+//! What runs is the crate itself: by a private cfg it takes its atomics and locks from loom, each thread of a model has
+//! a clock of its own, and chance is not left to chance. Bounds that are not the usual ones stand beside their models.
 
 #![cfg(mainstay_loom)]
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]

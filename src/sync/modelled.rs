@@ -1,5 +1,5 @@
-//! Loom's locks with the face of `parking_lot`'s: none is ever poisoned. And an `Arc` whose count loom sees; its own
-//! has no `as_ptr` that can be compared, and cannot be dropped in a model that has failed.
+//! Loom's locks with the face of `parking_lot`'s: none is ever poisoned. And an `Arc` whose count loom sees: its own
+//! cannot be dropped in a model that has failed.
 
 use std::{
     ops::Deref,
