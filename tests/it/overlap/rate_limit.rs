@@ -14,9 +14,16 @@ use crate::support::ms;
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    New { waits: bool },
+    New {
+        waits: bool,
+    },
     Refused,
-    Waits { at: u64 },
+    /// Until its turn comes, for the time that it has paid for.
+    Waits {
+        at: u64,
+        from: i64,
+        until: i64,
+    },
     Runs,
 }
 
@@ -65,12 +72,13 @@ impl RateLimit {
             self.rejected += 1;
             return State::Refused;
         }
-        self.paid_until = self.paid_until.max(self.now as i64) + self.set.0 as i64;
+        let from = self.paid_until.max(self.now as i64);
+        self.paid_until = from + self.set.0 as i64;
         if wait == 0 {
             return State::Runs;
         }
         self.waited += 1;
-        State::Waits { at: self.now + wait }
+        State::Waits { at: self.now + wait, from, until: self.paid_until }
     }
 }
 
@@ -99,7 +107,7 @@ impl Room for RateLimit {
         if let State::New { waits } = now {
             now = self.enter(waits);
         }
-        if matches!(now, State::Waits { at } if at <= self.now) {
+        if matches!(now, State::Waits { at, .. } if at <= self.now) {
             now = State::Runs;
         }
         match (now, end) {
@@ -114,10 +122,10 @@ impl Room for RateLimit {
         }
     }
 
-    /// A turn that was waited for and not used is another's, as much as it is worth now.
+    /// A turn that was waited for and not used is another's, as much of it as is still to come.
     fn drop(&mut self, id: usize) {
-        if matches!(state(&mut self.calls, id), State::Waits { .. }) {
-            self.paid_until -= self.set.0 as i64;
+        if let State::Waits { from, until, .. } = state(&mut self.calls, id) {
+            self.paid_until -= (until - from.max(self.now as i64)).max(0);
         }
     }
 
@@ -134,7 +142,7 @@ impl Room for RateLimit {
         match self.calls[&id] {
             State::New { .. } => false,
             State::Refused => true,
-            State::Waits { at } => at <= self.now,
+            State::Waits { at, .. } => at <= self.now,
             State::Runs => end.is_some(),
         }
     }
