@@ -141,7 +141,11 @@ impl Core {
     /// Takes a place if there is one and nobody is ahead.
     #[inline]
     pub(super) fn take(&self, priority: Priority) -> Result<(), Rejection> {
-        if self.take_free(priority) { Ok(()) } else { self.take_or_refuse(priority) }
+        match self.look(priority) {
+            Take::Taken => Ok(()),
+            Take::Full => Err(self.refuse()),
+            _ => self.take_or_refuse(priority),
+        }
     }
 
     #[cold]
@@ -170,13 +174,17 @@ impl Core {
     }
 
     /// Takes a place if one is free and nobody waits.
-    // Only the way through a lane is inlined where it is called, all others are functions; as in `give_back`.
     #[inline]
     pub(super) fn take_free(&self, priority: Priority) -> bool {
+        self.look(priority) == Take::Taken
+    }
+
+    // Only the way through a lane is inlined where it is called, all others are functions; as in `give_back`.
+    #[inline]
+    fn look(&self, priority: Priority) -> Take {
         match self.places.take(self.room(priority)) {
-            Take::Taken => true,
-            Take::Full | Take::Behind => false,
-            came @ (Take::Unswept | Take::Stray) => self.take_again(priority, came) == Take::Taken,
+            came @ (Take::Unswept | Take::Stray) => self.take_again(priority, came),
+            came => came,
         }
     }
 
