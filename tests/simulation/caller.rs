@@ -51,6 +51,8 @@ pub struct Caller {
     pub polls: u32,
     pub patience: Option<u32>,
     pub since: Tick,
+    /// Whether the rate limit has given it a turn that is still to come.
+    pub has_turn: bool,
 }
 
 /// What a poll came to. A panic is one of the plan.
@@ -63,7 +65,7 @@ pub enum Polled {
 impl Caller {
     pub fn new(call: Option<u32>, patience: Option<u32>, future: impl Future<Output = Got> + 'static) -> Self {
         let flag = Arc::new(Flag(AtomicBool::new(true)));
-        Self { call, future: Box::pin(future), flag, polls: 0, patience, since: Tick::now() }
+        Self { call, future: Box::pin(future), flag, polls: 0, patience, since: Tick::now(), has_turn: false }
     }
 
     pub fn is_woken(&self) -> bool {

@@ -240,7 +240,7 @@ impl World<'_> {
             tokio::time::advance(ms(100)).await;
         }
         self.check_nobody_is_forgotten()?;
-        self.all_give_up();
+        self.all_give_up()?;
         self.check()?;
         self.check_nothing_is_left()
     }

@@ -111,10 +111,10 @@ impl<'a> World<'a> {
             Step::Settle => self.settle().await?,
             Step::Drop(which) if !self.callers.is_empty() => {
                 let caller = self.callers.swap_remove((*which % self.callers.len() as u64) as usize);
-                self.gives_up(caller);
+                self.gives_up(caller)?;
             }
             Step::Drop(_) => {}
-            Step::DropAll => self.all_give_up(),
+            Step::DropAll => self.all_give_up()?,
             Step::Advance(time) => tokio::time::advance(*time).await,
             Step::Ready(ready) => self.ground.set_ready(*ready),
             Step::Fall(how) => self.fall.how.set(*how),
@@ -211,6 +211,7 @@ impl<'a> World<'a> {
     }
 
     fn poll(&mut self, at: usize, woken: bool) -> Result<(), Wrong> {
+        let turns = turns_given(&self.handles);
         let caller = &mut self.callers[at];
         let call = caller.call;
         self.ground.polling.set(call.unwrap_or(u32::MAX));
@@ -218,6 +219,7 @@ impl<'a> World<'a> {
             |ground: &Ground, call| ground.of_call(call).iter().filter(|a| a.ended == Some(How::Answered)).count();
         let before = call.map_or(0, |call| good(&self.ground, call));
         let polled = caller.poll();
+        caller.has_turn = (caller.has_turn && !woken) || turns_given(&self.handles) > turns;
         let gives_up = caller.patience.is_some_and(|patience| caller.polls > patience);
         let answered = call.map_or(0, |call| good(&self.ground, call)) - before;
         if matches!(polled, Polled::Pending) {
@@ -229,7 +231,7 @@ impl<'a> World<'a> {
             }
             if gives_up {
                 let caller = self.callers.swap_remove(at);
-                self.gives_up(caller);
+                self.gives_up(caller)?;
             }
             return Ok(());
         }
@@ -249,14 +251,36 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    pub fn all_give_up(&mut self) {
-        std::mem::take(&mut self.callers).into_iter().for_each(|caller| self.gives_up(caller));
+    pub fn all_give_up(&mut self) -> Result<(), Wrong> {
+        std::mem::take(&mut self.callers).into_iter().try_for_each(|caller| self.gives_up(caller))
     }
 
-    #[allow(clippy::needless_pass_by_value, reason = "whoever gives up is gone")]
-    fn gives_up(&mut self, caller: Caller) {
+    fn gives_up(&mut self, caller: Caller) -> Result<(), Wrong> {
         self.diary.note(|| format!("{:?} is given up", caller.call));
         self.may_have_used_a_turn(&caller, &Polled::Pending);
+        let gives_back = caller.has_turn && !caller.is_woken() && self.setup.exact && self.used.is_some();
+        let before = if gives_back { self.next_turn() } else { None };
+        let call = caller.call;
+        drop(caller);
+        let (Some(before), Some(rate)) = (before, &self.setup.rate) else { return Ok(()) };
+        let right = before.checked_sub(rate.every).filter(|wait| !wait.is_zero());
+        let after = self.next_turn();
+        if after == right {
+            return Ok(());
+        }
+        wrong(
+            "turns that were not used are given back",
+            format!("the next turn came in {before:?} before {call:?} gave up, and comes in {after:?} after it"),
+        )
+    }
+
+    /// In what time a call would get the next turn, for which it does not wait; takes it when that is now.
+    fn next_turn(&mut self) -> Option<Duration> {
+        let refused = self.handles.rate_limit.as_ref()?.try_acquire().err();
+        if let (None, Some(used)) = (&refused, &mut self.used) {
+            used.push(Tick::now());
+        }
+        refused?.retry_after()
     }
 
     /// A caller is gone. Who only waited for its turn has used none.
@@ -417,4 +441,9 @@ impl<'a> World<'a> {
         self.call(By::Service, &Rc::from([Behaviour::WELL]), true, None);
         self.calls - 1
     }
+}
+
+/// How many calls the rate limit has let wait for their turn.
+fn turns_given(handles: &Handles) -> u64 {
+    handles.rate_limit.as_ref().map_or(0, |limit| limit.snapshot().waited)
 }
