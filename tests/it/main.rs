@@ -18,6 +18,7 @@ mod conformance_breaker;
 mod conformance_retry;
 mod conformance_window;
 mod contract;
+mod details;
 mod discovery;
 mod discovery_model;
 mod errors;

@@ -1,0 +1,7 @@
+//! Small promises of the public face, each shown once for all that make it.
+
+mod files;
+mod handles;
+mod permits;
+mod presets;
+mod strategies;

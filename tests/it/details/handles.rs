@@ -1,0 +1,89 @@
+//! What all handles have in common.
+
+use std::sync::Arc;
+
+use mainstay::{
+    balance, breaker, bulkhead, fallback, hedge,
+    keyed::{self, Lookup},
+    observe::Event,
+    rate_limit,
+    retry::{self, Budget, BudgetConfig},
+};
+
+use crate::support::*;
+
+#[test]
+fn clones_are_the_same_and_others_are_not_whatever_their_settings() {
+    macro_rules! told_apart {
+        ($($make:expr),* $(,)?) => {$(
+            let (one, other) = ($make, $make);
+            assert!(one.is_same(&one.clone()), stringify!($make));
+            assert!(!one.is_same(&other), stringify!($make));
+        )*};
+    }
+    told_apart!(
+        breaker::Handle::new("x", breaker::Config::new()),
+        bulkhead::Handle::new("x", bulkhead::Config::new(1)),
+        rate_limit::Handle::new("x", rate_limit::Config::new(1, ms(1))),
+        retry::Handle::new("x", retry::Config::new()),
+        hedge::Handle::new("x", hedge::Config::new()),
+        fallback::Handle::new("x"),
+        Budget::new(BudgetConfig::new()),
+        balance::Handle::<u32>::new("x", balance::Config::new()),
+        keyed::Handle::<u32, bulkhead::Handle>::new("x", keyed::Config::new(bulkhead::Config::new(1))),
+    );
+}
+
+#[test]
+fn a_key_is_found_by_itself_by_a_reference_and_by_text() {
+    let one = || bulkhead::Config::new(1);
+    let owned: keyed::Handle<String, bulkhead::Handle> = keyed::Handle::new("x", keyed::Config::new(one()));
+    let shared: keyed::Handle<Arc<str>, bulkhead::Handle> = keyed::Handle::new("x", keyed::Config::new(one()));
+    let (by_text, by_reference) = (owned.get("a"), owned.get(&"a".to_owned()));
+    assert!(by_text.is_same(&by_reference) && by_text.is_same(&owned.get("a".to_owned())));
+    assert!(!by_text.is_same(&owned.get("b")) && !by_text.is_same(&owned.get(&"c".to_owned())));
+    assert!(shared.get("a").is_same(&shared.get(Arc::<str>::from("a"))) && !shared.get("a").is_same(&shared.get("b")));
+    assert_eq!((owned.snapshot().keys, shared.snapshot().keys), (3, 2));
+    // As whoever implements it is told: whether it is this key, and the key for one that was not known.
+    let (key, text) = ("a".to_owned(), Arc::<str>::from("a"));
+    assert!(Lookup::<String>::is(&"a", &key) && !Lookup::<String>::is(&"b", &key));
+    assert!(Lookup::<Arc<str>>::is(&"a", &text) && !Lookup::<Arc<str>>::is(&"b", &text));
+    assert!(Lookup::<String>::is(&&key, &key) && !Lookup::<String>::is(&&"b".to_owned(), &key));
+    assert_eq!(Lookup::<String>::into_key("a"), Ok(key));
+    assert_eq!(Lookup::<Arc<str>>::into_key("a"), Ok(text));
+}
+
+#[test]
+fn quotas_by_key_are_changed_and_observed_like_one() {
+    let quota = |burst| rate_limit::Config::new(1, ms(60_000)).burst(burst);
+    let quotas: keyed::Handle<u32, rate_limit::Handle> = keyed::Handle::new("x", keyed::Config::new(quota(1)));
+    let (log, seen) = seen_by_observer();
+    quotas.observe(log);
+    let calls = |key| std::iter::from_fn(|| quotas.get(key).try_acquire().ok()).count();
+    assert_eq!(calls(1), 1);
+    assert_eq!(*seen.lock().unwrap(), ["x"], "the refused call");
+    quotas.reconfigure(keyed::Config::new(quota(4))).unwrap();
+    assert_eq!((calls(1), calls(2)), (3, 4), "one of four is used, and a new key has all of them");
+    let error = quotas.reconfigure(keyed::Config::new(quota(0))).unwrap_err();
+    assert!(error.to_string().contains("burst = 0"), "{error}");
+    assert_eq!(calls(3), 4, "as before");
+
+    let places: keyed::Handle<u32, bulkhead::Handle> =
+        keyed::Handle::new("x", keyed::Config::new(bulkhead::Config::new(1)));
+    let held = places.get(1).try_acquire().unwrap();
+    let error = places.reconfigure(keyed::Config::new(bulkhead::Config::new(0))).unwrap_err();
+    assert!(error.to_string().contains("limit = 0"), "{error}");
+    assert!(places.get(1).try_acquire().is_err(), "as before");
+    drop(held);
+}
+
+fn seen_by_observer() -> (impl mainstay::observe::Observer, Arc<std::sync::Mutex<Vec<String>>>) {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let observer = move |event: &Event<'_>| {
+        if let Event::Rejected(rejection) = event {
+            log.lock().unwrap().push(rejection.policy().to_string());
+        }
+    };
+    (observer, seen)
+}
