@@ -111,4 +111,50 @@ mod tests {
         assert!(!review.seen().is_due(Tick::from_nanos((1 << 30) - (1 << STEP))));
         assert!(review.seen().is_due(due));
     }
+
+    /// In steps, with every bit of a time that another does not have.
+    fn step(n: u64) -> Tick {
+        Tick::from_nanos(n << STEP)
+    }
+
+    #[test]
+    fn what_is_noted_is_due_at_its_time_whatever_was_noted_before() {
+        for (before, due) in [(0b1111, 0b1010_0000), (0b1010_0001, 0b0101_0000), (0xffff_ffff, 2)] {
+            let review = Review::new(step(before));
+            let is_due_at = |due| {
+                assert!(!review.seen().is_due(step(due - 1)), "{due:b} after {before:b}");
+                assert!(review.seen().is_due(step(due)), "{due:b} after {before:b}");
+            };
+            is_due_at(before);
+            review.note(review.seen(), step(due));
+            is_due_at(due);
+            review.set(step(before));
+            is_due_at(before);
+            review.note_failure(review.seen(), step(due));
+            is_due_at(due);
+        }
+    }
+
+    #[test]
+    fn of_a_failure_and_who_was_quicker_the_earlier_time_stands() {
+        for (theirs, ours) in [(0b1010_0000, 0b1_0000_0101), (0b1_0000_0101, 0b1010_0000)] {
+            let review = Review::new(Tick::NEVER);
+            let seen = review.seen();
+            review.set(step(theirs));
+            review.note_failure(seen, step(ours));
+            let due = theirs.min(ours);
+            assert!(!review.seen().is_due(step(due - 1)) && review.seen().is_due(step(due)), "{theirs} {ours}");
+        }
+    }
+
+    #[test]
+    fn a_note_of_a_success_changes_no_number_of_failures() {
+        let review = Review::new(step(1));
+        review.set(step(1));
+        let before = review.seen();
+        review.note(before, step(1));
+        assert_eq!(review.seen().0, before.0);
+        review.set(step(1));
+        assert_ne!(review.seen().0, before.0);
+    }
 }

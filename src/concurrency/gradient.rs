@@ -348,4 +348,25 @@ mod tests {
             proptest::prop_assert!(next.is_finite() && next > 0.0 && next <= limit + 4.0, "{next}");
         }
     }
+
+    #[test]
+    fn the_average_is_plain_at_first_and_then_forgets_by_its_history() {
+        let mut average = Average::default();
+        (0..10).for_each(|_| average.add(100.0, 19));
+        assert_eq!((average.value, average.samples), (100.0, 10));
+        average.add(200.0, 19);
+        assert!((average.value - 110.0).abs() < 1e-9, "one tenth of it: {}", average.value);
+    }
+
+    #[test]
+    fn a_base_is_outdated_above_twice_the_latency_and_not_at_it() {
+        for (base, latency, kept) in [(100, 60, true), (100, 51, true), (100, 49, false)] {
+            let mut gradient = settled(base);
+            gradient.next_limit(20.0, &sample(latency));
+            let learnt = (100.0 * 599.0 + 2.0 * latency as f64) / 601.0 * MS as f64;
+            let there = (gradient.base.value - learnt).abs() < 1.0;
+            assert_eq!(there, kept, "{latency}: {}", gradient.base.value);
+        }
+        assert_eq!(Gradient::new().base_latency(), None, "there was no sample");
+    }
 }

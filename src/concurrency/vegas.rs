@@ -197,4 +197,20 @@ mod tests {
         assert_eq!(base(40, 5_000), Some(25));
         assert_eq!(base(40, 6_000), Some(40));
     }
+
+    #[test]
+    fn at_the_bounds_themselves_it_stays() {
+        // A queue of three and of six, exactly; with twice the scale, of six and of twelve.
+        for (limit, base, latency, next) in [
+            (12.0, 9, 12, 12.0),
+            (16.0, 10, 16, 16.0),
+            (192.0, 62, 64, 192.0),
+            (192.0, 60, 64, 192.0),
+            (160.0, 31, 32, 162.0),
+        ] {
+            let mut vegas = Vegas::new().queue(3, 6);
+            vegas.next_limit(0.0, &sample(base, 0));
+            assert_eq!(vegas.next_limit(limit, &sample(latency, 1)), next, "{limit} at {latency} ms");
+        }
+    }
 }

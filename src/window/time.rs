@@ -351,6 +351,21 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_ends_where_it_ends_and_not_a_width_after_its_first_call() {
+        let window = TimeWindow::new(Duration::from_secs(10), 10);
+        for seat in [Seat::here(), Seat::SHARED] {
+            let window = TimeWindow::new(Duration::from_secs(10), 10);
+            for at in [ms(1_900), ms(2_050)] {
+                assert!(window.add(seat, Entry { at: at.as_nanos(), epoch: 0, kind: Kind::Failure, calls: 1 }));
+            }
+            let left = [10_999, 11_000, 11_999, 12_000].map(|at| window.counts(ms(at)).calls());
+            assert_eq!(left, [2, 1, 1, 0]);
+        }
+        assert_eq!(window.bucket_end(ms(1_900)), ms(2_000));
+        assert_eq!(window.bucket_end(ms(2_000)), ms(3_000));
+    }
+
+    #[test]
     fn counts_beyond_32_bits_and_to_the_last_tick() {
         let window = TimeWindow::new(Duration::from_secs(1), 10);
         let late = |calls| Entry { at: u64::MAX, epoch: 0, kind: Kind::Failure, calls };

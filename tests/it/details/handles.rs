@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use allocation_counter::measure;
 use mainstay::{
     balance, breaker, bulkhead, fallback, hedge,
     keyed::{self, Lookup},
@@ -75,6 +76,59 @@ fn quotas_by_key_are_changed_and_observed_like_one() {
     assert!(error.to_string().contains("limit = 0"), "{error}");
     assert!(places.get(1).try_acquire().is_err(), "as before");
     drop(held);
+}
+
+#[test]
+fn settings_that_cannot_be_changed_are_told_with_the_key_they_are_for() {
+    use breaker::Config;
+    let counts = |calls| Config::new().count_window(calls);
+    let make = |key: usize, others: usize, rest: usize| {
+        keyed::Config::new(counts(rest)).key("a".to_owned(), counts(key)).others(counts(others))
+    };
+    let circuits: keyed::Handle<String, breaker::Handle> = keyed::Handle::new("x", make(30, 30, 30));
+    drop((circuits.get("a"), circuits.get("b")));
+    for (config, place) in [
+        (make(31, 30, 30), "keys[\"a\"].window"),
+        (make(30, 31, 30), "others.window"),
+        (make(30, 30, 31), "default.window"),
+    ] {
+        let error = circuits.reconfigure(config).unwrap_err();
+        assert!(error.to_string().starts_with(place), "{error}");
+    }
+    circuits.reconfigure(make(30, 30, 30)).unwrap();
+}
+
+/// What a handle says that it takes, against what was allocated for it.
+#[test]
+fn memory_is_what_was_allocated() {
+    fn made<H>(make: impl Fn() -> H, memory: impl Fn(&H) -> usize) -> (u64, u64) {
+        let mut handle = None;
+        let bytes = measure(|| handle = Some(make())).bytes_current;
+        (bytes as u64, memory(handle.as_ref().unwrap()) as u64)
+    }
+    let close = |(bytes, told): (u64, u64)| {
+        assert!(told > 0 && told.abs_diff(bytes) * 10 <= bytes, "{bytes} bytes, {told} told");
+    };
+    close(made(|| retry::Handle::new("x", retry::Config::new()), retry::Handle::memory));
+    close(made(|| retry::Handle::new("x", retry::Config::new().no_budget()), retry::Handle::memory));
+    close(made(|| hedge::Handle::new("x", hedge::Config::new()), hedge::Handle::memory));
+    close(made(|| hedge::Handle::new("x", hedge::Config::new().delay(ms(1)).no_budget()), hedge::Handle::memory));
+    close(made(|| fallback::Handle::new("x"), fallback::Handle::memory));
+    // With a thousand keys, so that the shards' own room weighs little.
+    let places = || {
+        let config = keyed::Config::new(bulkhead::Config::new(100));
+        let keys: keyed::Handle<u32, bulkhead::Handle> = keyed::Handle::new("x", config);
+        (0..1_000).for_each(|key| drop(keys.get(key)));
+        keys
+    };
+    close(made(places, keyed::Handle::memory));
+    let quotas = || {
+        let config = keyed::Config::new(rate_limit::Config::new(1, ms(60_000)));
+        let keys: keyed::Handle<u32, rate_limit::Handle> = keyed::Handle::new("x", config);
+        (0..1_000).for_each(|key| drop(keys.get(key).try_acquire()));
+        keys
+    };
+    close(made(quotas, keyed::Handle::memory));
 }
 
 fn seen_by_observer() -> (impl mainstay::observe::Observer, Arc<std::sync::Mutex<Vec<String>>>) {

@@ -1,7 +1,7 @@
 //! Permits taken by hand, and what is told with them.
 
 use mainstay::{
-    Outcome, breaker, concurrency, load_shed,
+    Outcome, breaker, bulkhead, concurrency, load_shed,
     load_shed::{Config, Throttle},
 };
 
@@ -47,4 +47,74 @@ async fn an_adaptive_limits_permit_counts_until_it_ends_however_it_does() {
         }
         assert_eq!(limit.snapshot().in_flight, 3 - number as u32);
     }
+}
+
+#[test]
+fn a_function_that_panics_in_its_place_leaves_it() {
+    let bulkhead = bulkhead::Handle::new("x", bulkhead::Config::new(1));
+    assert!(panics(|| drop(bulkhead.call(|| -> Result<(), Boom> { panic!("in the function") }))));
+    assert_eq!(bulkhead.running(), 0);
+    assert_eq!(bulkhead.call(|| Ok::<_, Boom>(7)), Ok(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_share_that_a_throttle_turns_away_is_told_and_follows_the_settings() {
+    let throttle = Throttle::new().k(1.5).min_requests(50).cap(0.9);
+    let shedder = load_shed::Handle::new("x", Config::new().throttle(throttle));
+    let permits: Vec<_> = (0..49).map(|_| shedder.try_acquire().unwrap()).collect();
+    assert_eq!(shedder.snapshot().throttled, 0.0);
+    permits.into_iter().for_each(load_shed::Permit::failure);
+    assert_eq!(shedder.snapshot().throttled, 0.0, "too few to say anything");
+    shedder.try_acquire().unwrap().failure();
+    assert!((shedder.snapshot().throttled - 0.9).abs() < 1e-9, "the cap: {:?}", shedder.snapshot());
+    shedder.reconfigure(Config::new().throttle(throttle.min_requests(51))).unwrap();
+    assert_eq!(shedder.snapshot().throttled, 0.0);
+    shedder.reconfigure(Config::new().throttle(throttle.min_requests(50).cap(0.5))).unwrap();
+    assert!((shedder.snapshot().throttled - 0.5).abs() < 1e-9);
+    shedder.reconfigure(Config::new().in_flight(7)).unwrap();
+    assert_eq!(shedder.snapshot().throttled, 0.0, "there is none");
+}
+
+#[test]
+fn all_that_was_shed_is_the_sum_of_the_causes() {
+    let places = load_shed::Handle::new("x", Config::new().in_flight(1));
+    let held = places.try_acquire().unwrap();
+    (0..3).for_each(|_| assert!(places.try_acquire().is_err()));
+    drop(held);
+    let mut shed = places.snapshot().shed;
+    assert_eq!((shed.in_flight, shed.total()), (3, 3));
+    (shed.queue_delay, shed.throttle, shed.not_ready) = (50, 700, 11_000);
+    assert_eq!(shed.total(), 11_753);
+}
+
+/// Changes the limit it is asked for while it is asked.
+#[derive(Debug, Clone)]
+struct Usurped(std::sync::Arc<std::sync::OnceLock<concurrency::Handle>>);
+
+impl concurrency::Algorithm for Usurped {
+    fn next_limit(&mut self, _: f64, _: &concurrency::Sample) -> f64 {
+        if let Some(limit) = self.0.get() {
+            limit.reconfigure(concurrency::Config::aimd().initial(5).floor(1).ceiling(100)).unwrap();
+        }
+        99.0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_algorithm_says_that_was_replaced_while_it_was_asked_counts_no_more() {
+    let handle = std::sync::Arc::default();
+    let config = concurrency::Config::custom(Usurped(std::sync::Arc::clone(&handle)));
+    let limit = concurrency::Handle::new("x", config.initial(7).floor(1).ceiling(100).window(ms(10)).min_calls(1));
+    let _ = handle.set(limit.clone());
+    let permit = limit.try_acquire().unwrap();
+    advance(ms(20)).await;
+    permit.success();
+    assert_eq!(limit.snapshot().limit, 7, "as it was, and not 99");
+}
+
+#[test]
+fn a_sample_of_one_dropped_call_is_that() {
+    let sample = concurrency::Sample::dropped(3);
+    assert_eq!((sample.in_flight, sample.calls, sample.dropped, sample.overloaded), (3, 1, 1, true));
+    assert_eq!(sample.latency, None);
 }
