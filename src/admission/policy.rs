@@ -67,9 +67,11 @@ pub trait Policy: Sealed + Clone {
     }
 
     /// The rejection of a call for which the gate was shut when the service was asked whether it is ready, and is not
-    /// any more: come again at once. It is counted and told as those of `admit` are. None when there is no policy that
-    /// could have shut its gate.
-    fn come_again(&self) -> Option<Rejection>;
+    /// any more: come again at once. It is counted and told as those of `admit` are. None, as by default, when there is
+    /// no policy that could have shut its gate.
+    fn come_again(&self) -> Option<Rejection> {
+        None
+    }
 
     /// Takes the permit back, with the end of the call.
     fn settle(&self, permit: Self::Permit, verdict: Verdict, now: &mut Moment);

@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use crate::{
     admission::{Admission, AdmissionLayer, Entry, Gate, Policy, Queue, Queued, QueuedLayer, Sealed, Verdict},
     bulkhead::{Handle, core::Wait},
-    error::{Reason, Rejection},
+    error::Rejection,
     outcome::OnError,
     sync::atomic::Ordering::Relaxed,
     time::Moment,
@@ -47,10 +47,6 @@ impl Policy for Handle {
     #[inline]
     fn at_once(&self, _: &mut Moment) -> Option<Held> {
         self.core.take_free(self.priority).then_some(Held(()))
-    }
-
-    fn come_again(&self) -> Option<Rejection> {
-        Some(Rejection::new(Reason::BulkheadFull, self.name().clone()).with_retry_nanos(0))
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use std::{
 use crate::{
     admission::{Admission, AdmissionLayer, Entry, Gate, Policy, Queue, Sealed, Verdict},
     concurrency::{Handle, core::Ticket},
-    error::{Reason, Rejection},
+    error::Rejection,
     outcome::OnError,
     time::Moment,
 };
@@ -31,10 +31,6 @@ impl Policy for Handle {
     #[inline]
     fn at_once(&self, now: &mut Moment) -> Option<Ticket> {
         self.core.take_free(now)
-    }
-
-    fn come_again(&self) -> Option<Rejection> {
-        Some(Rejection::new(Reason::Overloaded, self.name().clone()).with_retry_nanos(0))
     }
 
     #[inline]

@@ -212,5 +212,8 @@ mod tests {
             vegas.next_limit(0.0, &sample(base, 0));
             assert_eq!(vegas.next_limit(limit, &sample(latency, 1)), next, "{limit} at {latency} ms");
         }
+        let mut checks = Checks::default();
+        Vegas::new().queue(5, 5).check(&mut checks);
+        assert!(checks.finish().is_ok());
     }
 }

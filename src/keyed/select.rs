@@ -251,10 +251,6 @@ impl<S: Choose> Policy for Chooser<S> {
         self.admit_to(self.0.keyless(), now)
     }
 
-    fn come_again(&self) -> Option<Rejection> {
-        self.0.policy(&self.0.keyless()).come_again()
-    }
-
     #[inline]
     fn settle(&self, (choice, permit): Self::Permit, verdict: Verdict, now: &mut Moment) {
         self.0.policy(&choice).settle(permit, verdict, now);

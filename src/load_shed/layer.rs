@@ -2,7 +2,7 @@ use std::task::{Context, Poll};
 
 use crate::{
     admission::{Admission, AdmissionLayer, Entry, Gate, Policy, Queue, Queued, QueuedLayer, Sealed, Verdict},
-    error::{Reason, Rejection},
+    error::Rejection,
     load_shed::{
         Handle,
         gate::{Held, Wait},
@@ -33,10 +33,6 @@ impl Policy for Handle {
     #[inline]
     fn admit(&self, now: &mut Moment) -> Result<Held, Rejection> {
         self.core.admit(self.priority, now)
-    }
-
-    fn come_again(&self) -> Option<Rejection> {
-        Some(Rejection::new(Reason::Overloaded, self.name().clone()).with_retry_nanos(0))
     }
 
     #[inline]

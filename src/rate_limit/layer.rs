@@ -2,7 +2,7 @@ use std::task::{Context, Poll};
 
 use crate::{
     admission::{Admission, AdmissionLayer, Entry, Gate, Policy, Queue, Queued, QueuedLayer, Sealed, Verdict},
-    error::{Reason, Rejection},
+    error::Rejection,
     outcome::OnError,
     rate_limit::{Handle, gcra::Cell, handle::Turn},
     time::Moment,
@@ -38,10 +38,6 @@ impl Policy for Handle {
     #[inline]
     fn at_once(&self, now: &mut Moment) -> Option<Paid> {
         self.core.take_now(now).map(Paid)
-    }
-
-    fn come_again(&self) -> Option<Rejection> {
-        Some(Rejection::new(Reason::RateLimited, self.name().clone()).with_retry_nanos(0))
     }
 
     /// A call that was made is paid for, however it ended; one that a policy further in turned away is not.

@@ -332,18 +332,22 @@ mod tests {
 
     #[test]
     fn gaps_of_any_length_empty_the_window_and_nothing_comes_back() {
-        for (length, buckets) in [(1, 10), (10_000, 10), (86_400_000 * 7, 3_600), (5, 1)] {
+        let windows = [(1, 10), (10_000, 10), (86_400_000 * 7, 3_600), (5, 1)];
+        for ((length, buckets), seat) in
+            windows.iter().flat_map(|of| [Seat::here(), Seat::SHARED].map(|seat| (*of, seat)))
+        {
             let window = TimeWindow::new(Duration::from_millis(length), buckets);
+            let record = |at: Tick, kind| window.add(seat, Entry { at: at.as_nanos(), epoch: 0, kind, calls: 1 });
             let mut at = 0_u64;
             for gap in [length, 1 << 20, 1 << 24, 1 << 32, (1 << 24) * 100, u64::from(u32::MAX)] {
                 for kind in Kind::ALL {
-                    assert!(window.record(ms(at), 0, kind));
+                    assert!(record(ms(at), kind));
                 }
                 assert_eq!(window.counts(ms(at)).calls(), 4, "{length} {gap}");
                 at += gap.max(length);
                 assert_eq!(window.counts(ms(at)).calls(), 0, "{length} {gap}");
                 // One kind only, so that the other words keep what the bucket left behind.
-                window.record(ms(at), 0, Kind::Success);
+                record(ms(at), Kind::Success);
                 assert_eq!(window.counts(ms(at)), Counts { success: 1, ..Counts::default() });
                 at += length;
             }
@@ -363,6 +367,19 @@ mod tests {
         }
         assert_eq!(window.bucket_end(ms(1_900)), ms(2_000));
         assert_eq!(window.bucket_end(ms(2_000)), ms(3_000));
+    }
+
+    #[test]
+    fn an_epoch_that_begins_at_an_earlier_time_than_the_one_before_has_its_own_calls_only() {
+        for seat in [Seat::here(), Seat::SHARED] {
+            let window = TimeWindow::new(Duration::from_secs(10), 10);
+            let add =
+                |at: Tick, epoch| window.add(seat, Entry { at: at.as_nanos(), epoch, kind: Kind::Failure, calls: 1 });
+            assert!(add(ms(500_000), 0));
+            window.advance(1);
+            assert!(add(ms(1_000), 1) && add(ms(1_500), 1));
+            assert_eq!(window.counts(ms(1_500)).calls(), 2);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Small promises of the public face, each shown once for all that make it.
 
 mod breakers;
+mod classifiers;
 mod files;
 mod handles;
 mod permits;

@@ -36,13 +36,21 @@ fn clones_are_the_same_and_others_are_not_whatever_their_settings() {
 }
 
 #[test]
+fn a_retry_has_the_settings_it_was_given() {
+    let config = retry::Config::new().attempts(7).max_retry_after(ms(70));
+    let retry = retry::Handle::new("x", config.clone());
+    assert_eq!(serde_json::to_value(retry.config()).unwrap(), serde_json::to_value(config).unwrap());
+}
+
+#[test]
 fn a_key_is_found_by_itself_by_a_reference_and_by_text() {
     let one = || bulkhead::Config::new(1);
     let owned: keyed::Handle<String, bulkhead::Handle> = keyed::Handle::new("x", keyed::Config::new(one()));
     let shared: keyed::Handle<Arc<str>, bulkhead::Handle> = keyed::Handle::new("x", keyed::Config::new(one()));
-    let (by_text, by_reference) = (owned.get("a"), owned.get(&"a".to_owned()));
+    let (a, c) = ("a".to_owned(), "c".to_owned());
+    let (by_text, by_reference) = (owned.get("a"), owned.get(&a));
     assert!(by_text.is_same(&by_reference) && by_text.is_same(&owned.get("a".to_owned())));
-    assert!(!by_text.is_same(&owned.get("b")) && !by_text.is_same(&owned.get(&"c".to_owned())));
+    assert!(!by_text.is_same(&owned.get("b")) && !by_text.is_same(&owned.get(&c)));
     assert!(shared.get("a").is_same(&shared.get(Arc::<str>::from("a"))) && !shared.get("a").is_same(&shared.get("b")));
     assert_eq!((owned.snapshot().keys, shared.snapshot().keys), (3, 2));
     // As whoever implements it is told: whether it is this key, and the key for one that was not known.

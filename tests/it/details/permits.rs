@@ -2,7 +2,7 @@
 
 use mainstay::{
     Outcome, breaker, bulkhead, concurrency, load_shed,
-    load_shed::{Config, Throttle},
+    load_shed::{Config, Snapshot, Throttle},
 };
 
 use crate::support::*;
@@ -71,6 +71,13 @@ async fn the_share_that_a_throttle_turns_away_is_told_and_follows_the_settings()
     assert_eq!(shedder.snapshot().throttled, 0.0);
     shedder.reconfigure(Config::new().throttle(throttle.min_requests(50).cap(0.5))).unwrap();
     assert!((shedder.snapshot().throttled - 0.5).abs() < 1e-9);
+    shedder.reconfigure(Config::new().throttle(throttle.min_requests(1_000))).unwrap();
+    (0..30).for_each(|_| shedder.try_acquire().unwrap().success());
+    shedder.reconfigure(Config::new().throttle(throttle.min_requests(1))).unwrap();
+    let Snapshot { requests, accepts, throttled, .. } = shedder.snapshot();
+    assert_eq!(accepts, 30);
+    let share = (requests as f64 - 1.5 * 30.0) / (requests as f64 + 1.0);
+    assert!((throttled - share).abs() < 1e-9 && throttled > 0.0, "{throttled}, {share}");
     shedder.reconfigure(Config::new().in_flight(7)).unwrap();
     assert_eq!(shedder.snapshot().throttled, 0.0, "there is none");
 }
@@ -96,7 +103,7 @@ impl concurrency::Algorithm for Usurped {
         if let Some(limit) = self.0.get() {
             limit.reconfigure(concurrency::Config::aimd().initial(5).floor(1).ceiling(100)).unwrap();
         }
-        99.0
+        2.0
     }
 }
 
@@ -109,7 +116,7 @@ async fn what_an_algorithm_says_that_was_replaced_while_it_was_asked_counts_no_m
     let permit = limit.try_acquire().unwrap();
     advance(ms(20)).await;
     permit.success();
-    assert_eq!(limit.snapshot().limit, 7, "as it was, and not 99");
+    assert_eq!(limit.snapshot().limit, 7, "as it was, and not 2");
 }
 
 #[test]
