@@ -1,0 +1,84 @@
+//! Mutation testing: each of the small changes that cargo-mutants knows is made, and some test has to fail.
+//!
+//! A build per change would take days. Here all changes are compiled into one program, each behind the question whether
+//! it is the one that is on; which tests come by each question is seen once, and then only those are run, the quickest
+//! first. What can't be compiled that way (in constants; where types do not fit) is left out and counted.
+
+use std::{collections::BTreeSet, error::Error, fs, path::Path};
+
+mod hunt;
+mod plant;
+mod tests;
+
+use serde::Deserialize;
+
+/// A change, as cargo-mutants describes it.
+#[derive(Debug, Deserialize)]
+pub struct Mutant {
+    name: String,
+    file: String,
+    genre: String,
+    replacement: String,
+    span: Span,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Span {
+    start: Place,
+    end: Place,
+}
+
+/// Both count from 1; columns are characters.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Place {
+    line: usize,
+    column: usize,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let work = args.next().ok_or("usage: mainstay-mutants WORK [WORD…]")?;
+    let mut words = Vec::new();
+    for arg in args {
+        match arg.strip_prefix('@') {
+            // As survivors are told.
+            Some(file) => {
+                let told = fs::read_to_string(file)?;
+                words.extend(told.lines().map(|line| line.rsplit_once(" (").map_or(line, |(name, _)| name).to_owned()));
+            }
+            None => words.push(arg),
+        }
+    }
+    let work = Path::new(&work);
+    let mut mutants: Vec<Mutant> = serde_json::from_slice(&fs::read(work.join("list.json"))?)?;
+    // What only the models under loom compile is changed for nobody else.
+    mutants.retain(|mutant| !mutant.file.ends_with("modelled.rs"));
+
+    let planted: BTreeSet<usize> = match fs::read(work.join("planted.json")) {
+        Ok(planted) => serde_json::from_slice(&planted)?,
+        Err(_) => plant::plant(&work.join("tree"), &mutants)?,
+    };
+    fs::write(work.join("planted.json"), serde_json::to_vec(&planted)?)?;
+    println!("{} changes, {} of them compiled", mutants.len(), planted.len());
+    let left_out: Vec<&str> =
+        (0..mutants.len()).filter(|id| !planted.contains(id)).map(|id| mutants[id].name.as_str()).collect();
+    fs::write(work.join("left_out.txt"), left_out.join("\n") + "\n")?;
+
+    let tests = tests::build(&work.join("tree"))?;
+    let is_asked = |id: &usize| words.is_empty() || words.iter().any(|word| mutants[*id].name.contains(word.as_str()));
+    let asked: Vec<usize> = planted.into_iter().filter(is_asked).collect();
+    let survivors = hunt::hunt(work, &mutants, &asked, &tests)?;
+    fs::write(work.join("survivors.txt"), survivors.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    let unexplained: Vec<&String> = survivors.iter().filter(|line| !is_explained(line)).collect();
+    unexplained.iter().for_each(|line| println!("{line}"));
+    println!("{} of {} are not noticed, {} of them not explained", survivors.len(), asked.len(), unexplained.len());
+    if unexplained.is_empty() { Ok(()) } else { Err("see above".into()) }
+}
+
+/// Whether `explained.txt` says why no test can notice this, wherever in its file it stands now.
+fn is_explained(survivor: &str) -> bool {
+    let name = survivor.rsplit_once(" (").map_or(survivor, |(name, _)| name);
+    let Some((place, change)) = name.split_once(": ") else { return false };
+    let file = place.split(':').next().unwrap_or_default();
+    include_str!("../explained.txt").lines().any(|line| line.split_once(": ") == Some((file, change)))
+}
