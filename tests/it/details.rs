@@ -4,6 +4,7 @@ mod breakers;
 mod classifiers;
 mod files;
 mod handles;
+mod hedges;
 mod permits;
 mod presets;
 mod strategies;

@@ -4,9 +4,11 @@ use std::{future::ready, time::Duration};
 
 use mainstay::{
     Classify, Error, Name, OnError, OnOverload, Outcome, Reason, Rejection, Stack, breaker, classify_fn,
-    fallback::{NoFallback, Strategy},
+    fallback::{self, Fallback, FallbackLayer, NoFallback, Strategy},
     retry::{Classified, Config, Exhausted, Handle, on_exhausted},
 };
+
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::*;
 
@@ -44,7 +46,7 @@ async fn a_stacks_circuit_stays_open_for_as_long_as_its_classifier_is_asked_for(
     let config = consecutive(1).open_for(ms(1_000)).open_jitter(0.0).honor_retry_after(ms(60_000));
     for (answer, period) in [(Ok(1), 7_000), (Err(Error::Inner(Boom)), 1_000)] {
         let stack = Stack::builder("x").breaker(config.clone()).classify(Even).build();
-        let mut service = stack.service(tower::service_fn(move |_: u32| ready(answer.clone())));
+        let mut service = stack.service(service_fn(move |_: u32| ready(answer.clone())));
         let _ = tower::Service::call(&mut service, 1).await;
         let breaker: &breaker::Handle = stack.breaker().unwrap();
         assert_eq!(breaker.snapshot().open_remaining, Some(ms(period)));
@@ -64,4 +66,18 @@ async fn a_rule_with_a_hook_at_the_end_still_looks_at_what_is_ok() {
 fn no_fallback_covers_nothing() {
     let boom = Error::Inner(Boom);
     assert!(!<NoFallback as Strategy<u32, u32, Error<Boom>>>::covers(&NoFallback, Err(&boom)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_counts_as_a_failure_though_it_is_ok_is_fallen_back_for_where_that_can_be_done() {
+    let stack = Stack::builder("x").classify(Even).fallback(Fallback::value(8)).build();
+    assert_eq!(stack.service(service_fn(|_: u32| ready(Answer::Ok(1)))).oneshot(1).await, Ok(8));
+    assert_eq!(stack.service(service_fn(|_: u32| ready(Answer::Ok(2)))).oneshot(1).await, Ok(2));
+    // Made from an error, of which there is none here.
+    let handle = fallback::Handle::new("x");
+    let made = Fallback::run(|_: &Error<Boom>| ready(Answer::Ok(8)));
+    let layer = FallbackLayer::new(handle.clone(), made).classify(Even);
+    assert_eq!(layer.layer(service_fn(|_: u32| ready(Answer::Ok(1)))).oneshot(1).await, Ok(1));
+    let seen = handle.snapshot();
+    assert_eq!((seen.not_covered, seen.nothing, seen.used), (1, 0, 0));
 }

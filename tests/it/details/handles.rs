@@ -104,6 +104,9 @@ fn settings_that_cannot_be_changed_are_told_with_the_key_they_are_for() {
         assert!(error.to_string().starts_with(place), "{error}");
     }
     circuits.reconfigure(make(30, 30, 30)).unwrap();
+    let alone: keyed::Handle<String, breaker::Handle> = keyed::Handle::new("x", keyed::Config::new(counts(30)));
+    let error = alone.reconfigure(keyed::Config::new(counts(31))).unwrap_err();
+    assert!(error.to_string().starts_with("default.window"), "{error}");
 }
 
 /// What a handle says that it takes, against what was allocated for it.

@@ -125,3 +125,48 @@ fn a_sample_of_one_dropped_call_is_that() {
     assert_eq!((sample.in_flight, sample.calls, sample.dropped, sample.overloaded), (3, 1, 1, true));
     assert_eq!(sample.latency, None);
 }
+
+#[test]
+fn an_algorithm_of_ones_own_is_written_as_that_and_read_by_nobody() {
+    let config = concurrency::Config::custom(Usurped(std::sync::Arc::default()));
+    let written = serde_json::to_value(config).unwrap();
+    assert_eq!(written["kind"], "custom");
+    assert!(serde_json::from_value::<concurrency::Config>(written).is_err());
+}
+
+/// Counts how often it is asked.
+#[derive(Clone, Default)]
+struct Asked(std::rc::Rc<std::cell::Cell<u32>>);
+
+impl tower::Service<u32> for Asked {
+    type Response = u32;
+    type Error = mainstay::Error<Boom>;
+    type Future = std::future::Ready<Answer>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        self.0.set(self.0.get() + 1);
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, n: u32) -> Self::Future {
+        std::future::ready(Ok(n))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_asked_once_for_a_call_that_is_let_in_and_for_one_that_waits() {
+    use tower::{Layer, Service, ServiceExt};
+    let bulkhead = bulkhead::Handle::new("x", bulkhead::Config::new(1).max_queue(1));
+    let asked = Asked::default();
+    let mut service = bulkhead::BulkheadLayer::new(bulkhead.clone()).queued().layer(asked.clone());
+    assert_eq!(service.ready().await.unwrap().call(1).await, Ok(1));
+    assert_eq!(asked.0.get(), 1);
+    let permit = bulkhead.try_acquire().unwrap();
+    let waits = service.ready().await.unwrap().call(2);
+    assert_eq!((asked.0.get(), bulkhead.snapshot().waiting), (2, 1));
+    drop(permit);
+    assert_eq!(waits.await, Ok(2));
+    let mut plain = bulkhead::BulkheadLayer::new(bulkhead).layer(asked.clone());
+    assert_eq!(plain.ready().await.unwrap().call(3).await, Ok(3));
+    assert_eq!(asked.0.get(), 3);
+}
