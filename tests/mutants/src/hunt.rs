@@ -113,7 +113,7 @@ fn run(work: &Path, tests: &[&Test], env: &[(&str, &str)], limit: Duration) -> b
     let program = &tests[0].program;
     let mut command = Command::new("bash");
     command
-        .args(["-c", &format!("ulimit -v {BYTES}; exec \"$@\""), "bash"])
+        .args(["-c", &format!("ulimit -v {BYTES}; exec timeout -s KILL {} \"$@\"", limit.as_secs_f64()), "bash"])
         .arg(program)
         .args(["-Zunstable-options", "--fail-fast", "--exact", "--quiet"])
         .args(tests.iter().map(|test| &test.name))
@@ -123,21 +123,7 @@ fn run(work: &Path, tests: &[&Test], env: &[(&str, &str)], limit: Duration) -> b
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let Ok(mut child) = command.spawn() else { return false };
-    let until = Instant::now() + limit;
-    let mut nap = Duration::from_millis(1);
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.success(),
-            Ok(None) if Instant::now() < until => thread::sleep(nap),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return false;
-            }
-        }
-        nap = (nap * 2).min(Duration::from_millis(20));
-    }
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Calls with each number below `many`, on as many threads as there are cores.
