@@ -3,13 +3,16 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Ready, pending, ready},
+    future::{Future, Ready, pending, ready},
+    pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
 };
 
 use mainstay::{
-    Error, Name, Reason, Rejection, Stack,
+    Error, Name, Outcome, Reason, Rejection, Stack, classify_fn,
     hedge::{Config, Handle, HedgeLayer, Replay},
     observe::Event,
     time::Tick,
@@ -118,23 +121,51 @@ impl Replay<u32> for Never {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn good_answers_are_measured_of_calls_without_copies_too_and_failures_never_are() {
-    for (answer, took, delay) in [(Ok(1), 50, 45..56), (Err(Error::Inner(Boom)), 5, 500..501)] {
-        let config = Config::new().percentile(50.0).min_samples(5).initial_delay(ms(500)).max_delay(ms(900));
-        let hedge = Handle::new("x", config.min_delay(ms(1)));
-        let service = HedgeLayer::new(hedge.clone()).replay(Never).layer(service_fn(move |_: u32| {
-            let answer: Answer = answer.clone();
-            async move {
-                tokio::time::sleep(ms(took)).await;
-                answer
-            }
-        }));
-        for _ in 0..20 {
-            let _ = service.clone().oneshot(1).await;
-        }
-        advance(ms(200)).await;
-        let is = hedge.delay();
-        assert!((ms(delay.start)..ms(delay.end)).contains(&is), "{is:?} is not in {delay:?}");
+/// The delay after twenty calls through `layer`, each of which took so long to give the answer.
+async fn delay_after<C, Q>(layer: HedgeLayer<C, Q>, took: u64, answer: Answer) -> Duration
+where
+    HedgeLayer<C, Q>: Layer<Sleeper, Service: Service<u32, Response = u32, Error = Error<Boom>> + Clone>,
+{
+    let hedge = layer.handle().clone();
+    let service = layer.layer(Sleeper(took, answer));
+    for _ in 0..20 {
+        let _ = service.clone().oneshot(1).await;
     }
+    advance(ms(200)).await;
+    hedge.delay()
+}
+
+#[derive(Clone)]
+struct Sleeper(u64, Answer);
+
+impl Service<u32> for Sleeper {
+    type Response = u32;
+    type Error = Error<Boom>;
+    type Future = Pin<Box<dyn Future<Output = Answer>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error<Boom>>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: u32) -> Self::Future {
+        let Self(took, answer) = self.clone();
+        Box::pin(async move {
+            tokio::time::sleep(ms(took)).await;
+            answer
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn good_answers_are_measured_of_calls_without_copies_too_and_others_never_are() {
+    let layer = || {
+        let config = Config::new().percentile(50.0).min_samples(5).initial_delay(ms(500)).max_delay(ms(900));
+        HedgeLayer::new(Handle::new("x", config.min_delay(ms(1))))
+    };
+    let good = delay_after(layer().replay(Never), 50, Ok(1)).await;
+    assert!((ms(45)..ms(56)).contains(&good), "{good:?}");
+    let boom = || Err(Error::Inner(Boom));
+    assert_eq!(delay_after(layer().replay(Never), 5, boom()).await, ms(500));
+    let ignores = classify_fn(|_: Result<&u32, &Error<Boom>>| Outcome::Ignored);
+    assert_eq!(delay_after(layer().classify(ignores), 5, boom()).await, ms(500), "it ends the call, and is not good");
 }
