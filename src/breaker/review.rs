@@ -112,7 +112,7 @@ mod tests {
         assert!(review.seen().is_due(due));
     }
 
-    /// In steps, with every bit of a time that another does not have.
+    /// A time of so many full steps.
     fn step(n: u64) -> Tick {
         Tick::from_nanos(n << STEP)
     }

@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_is_outdated_above_twice_the_latency_and_not_at_it() {
+    fn a_base_is_outdated_above_twice_the_latency_only() {
         for (base, latency, kept) in [(100, 60, true), (100, 51, true), (100, 49, false)] {
             let mut gradient = settled(base);
             gradient.next_limit(20.0, &sample(latency));

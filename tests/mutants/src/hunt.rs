@@ -22,7 +22,7 @@ const OWN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(3), 
 const OTHERS: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(20)];
 /// What takes longer is for no single change.
 const LONGEST: Duration = Duration::from_secs(10);
-const BYTES: &str = "6000000";
+const KIBIBYTES: &str = "6000000";
 
 /// A test that passes as the crate is, how long it takes, and which questions it comes by.
 struct Known<'a> {
@@ -113,7 +113,7 @@ fn run(work: &Path, tests: &[&Test], env: &[(&str, &str)], limit: Duration) -> b
     let program = &tests[0].program;
     let mut command = Command::new("bash");
     command
-        .args(["-c", &format!("ulimit -v {BYTES}; exec timeout -s KILL {} \"$@\"", limit.as_secs_f64()), "bash"])
+        .args(["-c", &format!("ulimit -v {KIBIBYTES}; exec timeout -s KILL {} \"$@\"", limit.as_secs_f64()), "bash"])
         .arg(program)
         .args(["-Zunstable-options", "--fail-fast", "--exact", "--quiet"])
         .args(tests.iter().map(|test| &test.name))
