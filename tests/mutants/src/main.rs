@@ -1,8 +1,9 @@
 //! Mutation testing: each of the small changes that cargo-mutants knows is made, and some test has to fail.
 //!
 //! A build per change would take days. Here all changes are compiled into one program, each behind the question whether
-//! it is the one that is on; which tests come by each question is seen once, and then only those are run, first
-//! the tests of the same room. What can't be compiled that way (in constants; where types do not fit) is left out and counted.
+//! it is the one that is on; which tests come by each question is seen once, and then only those are run, first the
+//! tests of the same room. What can't be compiled that way (in constants; where types do not fit) is left out and
+//! counted.
 
 use std::{collections::BTreeSet, error::Error, fs, path::Path};
 
