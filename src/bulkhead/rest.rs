@@ -21,11 +21,6 @@ impl Handle {
         Arc::strong_count(&self.core) == 1
     }
 
-    /// Whether nothing runs and nobody waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.core.running() == 0 && self.core.waiting() == 0
-    }
-
     /// Bytes of memory it takes while nobody waits, without its observers.
     pub(crate) fn memory(&self) -> usize {
         2 * size_of::<usize>() + size_of_val(&*self.core) + self.core.heap_size() + Waiters::HEAP_SIZE

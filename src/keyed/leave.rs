@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What would be lost if a policy were forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// A circuit that is open or was set by hand, a call that runs, a quota that is used: it stays.
+    /// A circuit that is open or was set by hand, a quota that is used: it stays.
     Stays,
     /// A circuit that waits for its probes. It leaves when nobody has asked for it for long, never for others: else a
     /// flood of keys whose circuits open, and which never come back, would hold all the room for ever.

@@ -64,7 +64,7 @@ pub trait KeyedPolicy: Queue + fmt::Debug + Send + Sync + 'static {
     /// What it knows now.
     fn snapshot(&self) -> Self::Snapshot;
 
-    /// What would be lost if it were forgotten now.
+    /// What would be lost if it, of which nobody else has anything, were forgotten now.
     fn standing(&self, now: &mut Moment) -> Standing;
 
     /// Whether nobody else has a handle or a permit.
@@ -180,8 +180,9 @@ impl KeyedPolicy for bulkhead::Handle {
         self.snapshot()
     }
 
+    /// A bulkhead remembers nothing but the calls that run or wait, and each of those has a part of it.
     fn standing(&self, _: &mut Moment) -> Standing {
-        if self.is_empty() { Standing::AsNew } else { Standing::Stays }
+        Standing::AsNew
     }
 
     fn is_alone(&self) -> bool {

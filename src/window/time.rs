@@ -354,6 +354,57 @@ mod tests {
         }
     }
 
+    /// The only gaps that a word's few bits of its bucket's number can't tell apart by themselves.
+    #[test]
+    fn what_many_short_gaps_leave_behind_in_a_shared_ring_never_comes_back() {
+        for buckets in [1_u64, 2, 7] {
+            let bound = word::TAG / 2 - buckets;
+            for first in [bound - 1, bound, bound + 1, word::TAG / 2 + 1, word::TAG / 2 + buckets, 1 << 22] {
+                let window = TimeWindow::new(Duration::from_nanos(buckets), buckets as u32);
+                let add = |at, kind| window.add(Seat::SHARED, Entry { at, epoch: 0, kind, calls: 1 });
+                assert!(add(0, Kind::Failure) && add(first, Kind::Success));
+                // Where the failure's bucket would be, by the bits that its words have.
+                for at in [(1 << 23) + 1, 1 << 24] {
+                    add(at, Kind::Success);
+                    assert_eq!(window.counts(Tick::from_nanos(at)).failures(), 0, "{buckets} {first}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_second_to_a_bucket_of_a_shared_ring_leaves_what_the_first_counted() {
+        let window = TimeWindow::new(Duration::from_nanos(10), 10);
+        for gap in [1, 9, 10, 11, 1 << 20, word::TAG / 2 - 10] {
+            let ring = Ring::new(10);
+            let (from, to) = (5, 5 + gap);
+            let mine = |number: u64| ring.word(number % 10, 0);
+            let counted = word::add(0, to, 3);
+            mine(to).store(counted, Relaxed);
+            window.forget_shared(&ring, from, to);
+            assert_eq!(mine(to).load(Relaxed), counted, "{gap}");
+            // And of a bucket to which others have gone on.
+            let newer = word::add(0, to + 10, 3);
+            mine(to).store(newer, Relaxed);
+            window.forget_shared(&ring, from, to);
+            assert_eq!(mine(to).load(Relaxed), newer, "{gap}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_begins_earlier_slides_on_when_its_time_has_come() {
+        for seat in [Seat::here(), Seat::SHARED] {
+            let window = TimeWindow::new(Duration::from_secs(10), 10);
+            let add = |at: u64, epoch| {
+                window.add(seat, Entry { at: ms(at).as_nanos(), epoch, kind: Kind::Failure, calls: 1 });
+                window.counts(ms(at)).calls()
+            };
+            assert_eq!(add(500_000, 0), 1);
+            window.advance(1);
+            assert_eq!([480_000, 499_999, 520_000, 521_000].map(|at| add(at, 1)), [1, 2, 1, 2]);
+        }
+    }
+
     #[test]
     fn a_bucket_ends_where_it_ends_and_not_a_width_after_its_first_call() {
         let window = TimeWindow::new(Duration::from_secs(10), 10);

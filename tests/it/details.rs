@@ -1,5 +1,6 @@
 //! Small promises of the public face, each shown once for all that make it.
 
+mod bounds;
 mod breakers;
 mod classifiers;
 mod files;

@@ -1,6 +1,7 @@
 //! The keys of a keyed handle: how many there are, who leaves, who stays, and what is left under a flood.
 
 use std::{
+    cell::RefCell,
     hash::{Hash, Hasher},
     sync::{
         Arc,
@@ -14,6 +15,7 @@ use mainstay::{
     breaker::{self, State},
     bulkhead,
     keyed::{Config, Handle, Select, Tenants, key_fn},
+    observe::Event,
     rate_limit,
     time::Moment,
 };
@@ -93,6 +95,35 @@ fn a_handle_that_somebody_has_keeps_its_key() {
     let _ = keys.get(2);
     assert!(keys.get(1).try_acquire().is_err(), "the permit keeps it too");
     drop(held);
+    let _ = keys.get(2);
+    assert_eq!(keys.keys(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_stays_while_somebody_has_its_policy_whatever_that_is() {
+    fn stays<P: mainstay::keyed::KeyedPolicy>(keys: &Handle<u32, P>, what: &str) {
+        let mine = keys.get(1);
+        let _ = keys.get(2);
+        assert_eq!((keys.keys(), keys.sweep(), keys.remove(1)), (vec![1], 0, false), "{what}");
+        drop(mine);
+        let _ = keys.get(2);
+        assert_eq!(keys.keys(), [2], "{what}");
+    }
+    stays(&bulkheads(1), "bulkhead");
+    stays(&breakers(1), "breaker");
+    let limits = Limits::new("x", Config::new(rate_limit::Config::per_second(1).max_wait(ms(5_000))).max_keys(1));
+    stays(&limits, "limit");
+
+    // Who waits for a turn has his key's limit, though its quota would be full again by then.
+    let keys = Limits::new("x", Config::new(rate_limit::Config::per_second(1).max_wait(ms(5_000))).max_keys(1));
+    keys.get(1).try_acquire().unwrap();
+    let mut waits = tokio_test::task::spawn(keys.get(1).acquire());
+    assert!(waits.poll().is_pending());
+    advance(ms(10_000)).await;
+    let _ = keys.get(2);
+    assert_eq!(keys.keys(), [1]);
+    assert!(waits.poll().is_ready());
+    drop(waits);
     let _ = keys.get(2);
     assert_eq!(keys.keys(), [2]);
 }
@@ -394,6 +425,41 @@ fn no_code_of_a_key_runs_under_a_lock() {
     assert!(keys.remove(Nosy(4, Arc::clone(&keys))));
     // Keys that know their own table would keep it.
     assert!(keys.remove(Nosy(3, Arc::clone(&keys))));
+}
+
+/// A key that makes another one when it is dropped by who has been told to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Last(u32);
+
+type Lasts = Handle<Last, bulkhead::Handle>;
+
+thread_local! {
+    static MAKES: RefCell<Option<Arc<Lasts>>> = const { RefCell::new(None) };
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if let Some(keys) = MAKES.with_borrow_mut(Option::take) {
+            drop(keys.get(Last(7)));
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_made_while_an_observer_comes_is_observed_once() {
+    let config = Config::new(bulkhead::Config::new(1)).key(Last(1), bulkhead::Config::new(1));
+    let keys: Arc<Lasts> = Arc::new(Handle::new("x", config));
+    let seen = Arc::new(AtomicU32::new(0));
+    let counts = Arc::clone(&seen);
+    MAKES.set(Some(Arc::clone(&keys)));
+    keys.observe(move |_: &Event<'_>| {
+        counts.fetch_add(1, SeqCst);
+    });
+    assert!(MAKES.with_borrow(Option::is_none) && keys.peek(Last(7)).is_some());
+    let _held = keys.get(Last(7)).try_acquire().unwrap();
+    let before = seen.load(SeqCst);
+    assert!(keys.get(Last(7)).try_acquire().is_err());
+    assert_eq!(seen.load(SeqCst) - before, 1);
 }
 
 #[test]

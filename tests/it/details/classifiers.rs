@@ -44,12 +44,19 @@ fn a_wait_that_is_asked_for_goes_through() {
 #[tokio::test(start_paused = true)]
 async fn a_stacks_circuit_stays_open_for_as_long_as_its_classifier_is_asked_for() {
     let config = consecutive(1).open_for(ms(1_000)).open_jitter(0.0).honor_retry_after(ms(60_000));
+    let plain = || Stack::builder("x").breaker(config.clone()).classify(Even);
     for (answer, period) in [(Ok(1), 7_000), (Err(Error::Inner(Boom)), 1_000)] {
-        let stack = Stack::builder("x").breaker(config.clone()).classify(Even).build();
-        let mut service = stack.service(service_fn(move |_: u32| ready(answer.clone())));
+        let stack = plain().build();
+        let mut service = stack.service(service_fn(|_: u32| ready(answer.clone())));
         let _ = tower::Service::call(&mut service, 1).await;
         let breaker: &breaker::Handle = stack.breaker().unwrap();
         assert_eq!(breaker.snapshot().open_remaining, Some(ms(period)));
+
+        // Beside a rule of its own for the retry.
+        let stack = plain().retry_rule(Classified(OnError)).build();
+        let mut service = stack.service(service_fn(|_: u32| ready(answer.clone())));
+        let _ = tower::Service::call(&mut service, 1).await;
+        assert_eq!(stack.breaker().unwrap().snapshot().open_remaining, Some(ms(period)));
     }
 }
 
