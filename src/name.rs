@@ -207,6 +207,7 @@ mod tests {
             let name = Name::new(&text).unwrap();
             assert_eq!(name.as_str(), text);
             assert_eq!(name.clone(), name);
+            assert!(name == *text.as_str() && name != *"b");
         }
         assert_eq!(size_of::<Name>(), 24);
     }

@@ -233,6 +233,7 @@ mod tests {
     fn arithmetic_saturates() {
         assert_eq!(Tick::NEVER + Duration::MAX, Tick::NEVER);
         assert_eq!(Tick::from_nanos(3) - Duration::MAX, Tick::default());
+        assert_eq!(Tick::from_nanos(3) - Duration::from_nanos(2), Tick::from_nanos(1));
         assert_eq!(Tick::default().since(Tick::NEVER), Duration::ZERO);
         assert_eq!(nanos(Duration::MAX), u64::MAX);
         assert!(Tick::now().to_instant().is_some());

@@ -246,3 +246,34 @@ where
         failures = failures.saturating_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_doubles_up_to_half_a_minute_and_is_cut_by_half_at_most() {
+        for (failures, longest) in [(0, 100), (1, 200), (5, 3_200), (8, 25_600), (9, 30_000), (u32::MAX, 30_000)] {
+            let waits = [(); 200].map(|()| backoff(failures));
+            let longest = Duration::from_millis(longest);
+            assert!(waits.iter().all(|wait| longest / 2 <= *wait && *wait <= longest), "{failures}: {waits:?}");
+            let (least, most) = (waits.iter().min(), waits.iter().max());
+            assert!(most.zip(least).is_some_and(|(most, least)| *most - *least > longest / 4), "they come apart");
+        }
+    }
+
+    #[test]
+    fn an_instance_that_moves_is_called_where_it_was_as_long_as_it_takes_calls() {
+        let at = |host| Instance::new("users", "a", host, 80).unwrap();
+        let takes = |now: Instance| {
+            let instance = meanwhile(&at("10.0.0.1"), &Arc::new(now));
+            (instance.host().to_owned(), instance.takes_calls())
+        };
+        let old = |takes_calls| ("10.0.0.1".to_owned(), takes_calls);
+        assert_eq!(takes(at("10.0.0.2")), old(true));
+        assert_eq!(takes(at("10.0.0.2").with_draining(true)), old(false));
+        assert_eq!(takes(at("10.0.0.2").with_weight(0).unwrap()), old(false));
+        assert_eq!(takes(at("10.0.0.2").with_weight(0).unwrap().with_draining(true)), old(false));
+        assert_eq!(takes(at("10.0.0.1").with_weight(0).unwrap()), old(false));
+    }
+}

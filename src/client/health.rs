@@ -105,6 +105,8 @@ mod tests {
             let health = signs.health();
             assert_eq!(health.status, status, "{health:?}");
             assert_eq!(health.message.is_none(), status == Healthy);
+            let why = health.message.unwrap_or_default();
+            assert_eq!(why == "it has no instance", known && instances == 0, "{why}");
         }
     }
 }

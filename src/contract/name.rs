@@ -166,5 +166,8 @@ mod tests {
             texts.iter().map(|text| ServiceName::new(text).unwrap().policy_name()).collect();
         assert_eq!(names.len(), texts.len(), "{names:?}");
         assert_eq!(ServiceName::new("users").unwrap().policy_name().as_str(), "users");
+        // The same in every version, for dashboards go by it.
+        assert_eq!(ServiceName::new("user service").unwrap().policy_name().as_str(), "user_service-bdb6dbd366c96bed");
+        assert_eq!(ServiceName::new("-a").unwrap().policy_name().as_str(), "a-07d05b07b498591b");
     }
 }

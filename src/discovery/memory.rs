@@ -343,3 +343,25 @@ impl fmt::Debug for InMemory {
         f.debug_struct("InMemory").field("services", &self.shared.topics.read().by_name.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_that_nobody_needs_go_as_others_come_and_those_in_use_stay() {
+        let fleet = InMemory::new();
+        let register = |n: usize| {
+            let instance = Instance::new(&format!("service-{n}"), "a", "10.0.0.1", 80).expect("it can be");
+            fleet.register_now(instance, Duration::from_secs(30)).expect("it is the first")
+        };
+        let held: Vec<Lease> = (0..10).map(register).collect();
+        for n in 10..20 * FEW_TOPICS {
+            let lease = register(n);
+            assert!(fleet.end_now(&lease).is_ok());
+            let known = fleet.shared.topics.read().by_name.len();
+            assert!(known <= FEW_TOPICS, "{known} after {n}");
+        }
+        assert!(held.iter().all(|lease| fleet.known(lease.service()).is_some()));
+    }
+}

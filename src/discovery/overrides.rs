@@ -129,4 +129,19 @@ mod tests {
             assert_eq!(overrides.is_empty(), expected == Healthy);
         }
     }
+
+    #[test]
+    fn nothing_is_kept_of_who_did_not_come_back_and_of_who_has_no_word() {
+        let id = instance(Healthy).id().clone();
+        let mut overrides = Overrides::default();
+        overrides.set(&instance(Healthy), Unhealthy.into(), Tick::default());
+        overrides.leave(&id, Tick::from_nanos(100));
+        overrides.forget(Tick::from_nanos(100));
+        assert!(overrides.is_empty());
+        // Its word was taken back for the time being, and then it left.
+        overrides.set(&instance(Healthy), Unhealthy.into(), Tick::default());
+        assert!(overrides.remove(&id, true).is_some() && !overrides.is_empty());
+        overrides.leave(&id, Tick::from_nanos(100));
+        assert!(overrides.is_empty());
+    }
 }

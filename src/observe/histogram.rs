@@ -200,6 +200,21 @@ mod tests {
     }
 
     #[test]
+    fn a_full_bucket_stays_full_until_it_fades() {
+        for writer in [Writer::Only, Writer::OneOfMany] {
+            let histogram = Histogram::new();
+            histogram.record(writer, Tick::default(), 1_000_000);
+            let bucket = &histogram.counts[bucket_of(1_000_000)];
+            bucket.store(u32::MAX, Relaxed);
+            histogram.record(writer, Tick::default(), 1_000_000);
+            assert_eq!(bucket.load(Relaxed), u32::MAX);
+        }
+        let due = Tick::from_nanos(1_000);
+        let faded_at = |now| faded(64, due.as_nanos(), now);
+        assert_eq!((faded_at(Tick::from_nanos(999)), faded_at(due), faded_at(due + HALF_LIFE)), (64, 32, 16));
+    }
+
+    #[test]
     fn the_past_fades() {
         let second = |n: u64| Tick::from_nanos(1 + n * 1_000_000_000);
         for writer in [Writer::Only, Writer::OneOfMany] {

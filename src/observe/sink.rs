@@ -115,3 +115,21 @@ impl fmt::Debug for Sink {
         f.debug_struct("Sink").field("observers", &self.observers.read().len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_observer_of_many_that_panics_says_so_once_and_is_told_nothing_more() {
+        let told = Arc::new(AtomicU64::new(0));
+        let counts = Arc::clone(&told);
+        let observer = ForMany::new(move |_: &Event<'_>| {
+            counts.fetch_add(1, Relaxed);
+            panic!("the observer panics");
+        });
+        let tell = || catch_unwind(AssertUnwindSafe(|| observer.on_event(&Event::Stale { policy: "x" }))).is_err();
+        assert_eq!([tell(), tell(), tell()], [true, false, false]);
+        assert_eq!(told.load(Relaxed), 1);
+    }
+}

@@ -83,6 +83,9 @@ mod tests {
         assert_eq!(fraction(0.333), (333, 1000));
         assert_eq!(fraction(1.0), (1, 1));
         assert_eq!(fraction(0.0), (0, 1));
+        // The simplest that is this float, and the finest there is.
+        assert_eq!(fraction(4_797_476.0 / 8_509_917.0), (4_797_476, 8_509_917));
+        assert_eq!(fraction(2.0 / f64::from(u32::MAX)), (2, u32::MAX));
         for whole in 1..2_000_u32 {
             for part in [1, whole / 3, whole / 2, whole - 1, whole] {
                 let ratio = Ratio::of(f64::from(part) / f64::from(whole));

@@ -110,6 +110,15 @@ mod tests {
     }
 
     #[test]
+    fn the_counter_is_followed_for_a_millisecond() {
+        let Counter { scale, span, at_once, .. } = *counter();
+        let nanos = |steps: u64| ((u128::from(steps) * u128::from(scale)) >> FRACTION) as u64;
+        // Rounded down to a step, which may be a microsecond where there is a slow counter.
+        assert!((SPAN - 1_000..=SPAN).contains(&nanos(span)), "{}", nanos(span));
+        assert!((AT_ONCE - 1_000..=AT_ONCE).contains(&nanos(at_once)), "{}", nanos(at_once));
+    }
+
+    #[test]
     fn the_counter_agrees_with_the_systems_clock() {
         let begin = os_now();
         let (mut last, mut readings) = (0, 0_u32);

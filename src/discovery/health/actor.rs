@@ -251,3 +251,54 @@ impl Patient {
         Arc::clone(&self.own)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        contract::HealthStatus::{Degraded, Healthy, Unhealthy},
+        discovery::{
+            InMemory,
+            health::{Checked, Config},
+        },
+    };
+
+    async fn actor() -> Actor {
+        let check = tower::service_fn(async |_: Arc<Instance>| Ok::<_, &str>(()));
+        let checked = Checked::new(InMemory::new(), check, Config::new());
+        checked.actor(&"users".parse().expect("a name")).await
+    }
+
+    fn instance(host: &str, health: Health) -> Arc<Instance> {
+        Arc::new(Instance::new("users", "a", host, 80).expect("it can be").with_health(health))
+    }
+
+    #[tokio::test]
+    async fn what_was_found_where_an_instance_was_before_says_nothing_of_where_it_is() {
+        let mut actor = actor().await;
+        let own = instance("10.0.0.1", Health::healthy());
+        let id = own.id().clone();
+        actor.admit(Arc::clone(&own), Tick::now());
+        let found = |round| Found { id: id.clone(), round, health: Some(Health::unhealthy("boom")) };
+        let (before, down_after) = (actor.patients[&id].round, 10);
+        actor.admit(instance("10.0.0.2", Health::healthy()), Tick::now());
+        (0..down_after).for_each(|_| actor.record(found(before)));
+        assert_eq!(actor.patients[&id].merged().health().status(), Healthy);
+        let now = actor.patients[&id].round;
+        (0..down_after).for_each(|_| actor.record(found(now)));
+        assert_eq!(actor.patients[&id].merged().health().status(), Unhealthy);
+    }
+
+    #[tokio::test]
+    async fn where_the_checks_say_no_worse_the_instance_is_shown_as_it_says_itself() {
+        let mut actor = actor().await;
+        let own = instance("10.0.0.1", Health::degraded("by itself"));
+        assert!(Arc::ptr_eq(&actor.admit(Arc::clone(&own), Tick::now()), &own));
+        let round = actor.patients[own.id()].round;
+        for _ in 0..10 {
+            actor.record(Found { id: own.id().clone(), round, health: Some(Health::degraded("slow")) });
+        }
+        assert_eq!(actor.patients[own.id()].standing.status(), Degraded);
+        assert!(Arc::ptr_eq(&actor.patients[own.id()].merged(), &own));
+    }
+}

@@ -79,6 +79,14 @@ pub(super) struct Room {
 }
 
 impl Room {
+    fn new(service: &ServiceName, common: &Common) -> Arc<Self> {
+        Arc::new(Self {
+            topic: Topic::new(service.clone(), &common.topics, Arc::clone(&common.counts.topics)),
+            asked: AtomicU64::new(Tick::now().as_nanos()),
+            task: Mutex::new(None),
+        })
+    }
+
     pub(super) fn idle_at(&self, idle_for: Duration) -> Tick {
         Tick::from_nanos(self.asked.load(Relaxed)) + idle_for
     }
@@ -224,11 +232,7 @@ impl<D: Discovery> Checked<D> {
         // What is known is there before anybody looks.
         let first = watch.next().await.ok_or(DiscoveryError::Closed)?;
         let common = &self.shared.common;
-        let room = Arc::new(Room {
-            topic: Topic::new(service.clone(), &common.topics, Arc::clone(&common.counts.topics)),
-            asked: AtomicU64::new(Tick::now().as_nanos()),
-            task: Mutex::new(None),
-        });
+        let room = Room::new(service, common);
         let mut actor = Actor::new(Arc::clone(common), Arc::clone(&room), watch);
         actor.learn(first);
         let mut rooms = self.shared.rooms.lock();
@@ -293,5 +297,15 @@ impl<D> fmt::Debug for Checked<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (config, services) = (&self.shared.common.config, self.shared.rooms.lock().len());
         f.debug_struct("Checked").field("config", config).field("services", &services).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl<D: Discovery> Checked<D> {
+    /// The task of a service, which does not run.
+    pub(super) async fn actor(&self, service: &ServiceName) -> Actor {
+        let common = &self.shared.common;
+        let watch = self.inner().watch(service).await.expect("there is a backend");
+        Actor::new(Arc::clone(common), Room::new(service, common), watch)
     }
 }

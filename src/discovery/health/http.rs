@@ -137,3 +137,34 @@ impl fmt::Debug for HttpCheck {
         f.debug_struct("HttpCheck").field("path", &self.path).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many pieces of a kibibyte; how many of them were read.
+    struct Pieces(usize, usize);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.1 == self.0 {
+                return Poll::Ready(None);
+            }
+            self.1 += 1;
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 1_024])))))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_to_its_end_if_that_is_near() {
+        let longest = LONGEST_BODY / 1_024;
+        for (pieces, read) in [(0, 0), (3, 3), (longest, longest), (longest * 2, longest)] {
+            let mut body = Pieces(pieces, 0);
+            drain(&mut body).await;
+            assert_eq!(body.1, read, "of {pieces}");
+        }
+    }
+}
