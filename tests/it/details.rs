@@ -3,9 +3,16 @@
 mod bounds;
 mod breakers;
 mod classifiers;
+mod clients;
+mod contracts;
+mod discoveries;
 mod files;
 mod handles;
 mod hedges;
+#[cfg(feature = "http")]
+mod https;
+mod isolations;
 mod permits;
 mod presets;
 mod strategies;
+mod words;

@@ -51,6 +51,20 @@ async fn a_status_of_success_is_healthy_and_nothing_else() {
     assert!(matches!(https, HttpCheckError::NoHttp));
 }
 
+#[tokio::test]
+async fn a_check_is_a_plain_get_without_a_body() {
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&heard);
+    let tell = get(async move |headers: axum::http::HeaderMap| {
+        log.lock().unwrap().extend(headers.keys().map(ToString::to_string));
+    });
+    let server = Server::start(Router::new().route("/ok", tell)).await;
+    check("/ok", at(server.address)).await.unwrap();
+    let mut heard = heard.lock().unwrap().clone();
+    heard.sort();
+    assert_eq!(heard, ["connection", "host", "user-agent"]);
+}
+
 /// A body without an end.
 struct Endless;
 

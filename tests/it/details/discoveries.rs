@@ -1,0 +1,151 @@
+//! What discovery does for who waits, who closes and who is checked.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use mainstay::{
+    contract::{Instance, ServiceName},
+    discovery::{
+        self, Discovery, DiscoveryError, InMemory, Lease, Publisher, Registration, Snapshot, Watch, health::Checked,
+    },
+};
+use tokio_test::task;
+use tower::service_fn;
+
+use crate::{
+    discovery::{id, known, say, user, users},
+    support::*,
+};
+
+const TTL: Duration = Duration::from_secs(30);
+
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_hears_of_an_empty_answer_once_it_is_believed() {
+    let backend = Publisher::new(users(), discovery::Config::new().empty_grace(ms(30_000)));
+    backend.publish([user("a")]);
+    let mut watch = backend.watch();
+    assert!(watch.next().await.is_some());
+    backend.fail("refused");
+    assert_eq!(say(&watch.next().await.unwrap()), "stale: refused");
+    let mut waits = task::spawn(watch.next());
+    assert!(waits.poll().is_pending());
+    backend.publish([]);
+    assert!(waits.is_woken(), "there is nothing new but the time at which it is to look again");
+    assert!(waits.poll().is_pending());
+    advance(ms(30_000)).await;
+    assert!(waits.is_woken());
+    assert_eq!(say(&waits.await.unwrap()), "-a left");
+}
+
+/// Counts what it is asked; fails or hangs where it is told to.
+#[derive(Clone, Default)]
+struct Ward(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    memory: InMemory,
+    watches: AtomicUsize,
+    hangs: AtomicBool,
+    fails: AtomicBool,
+}
+
+impl Discovery for Ward {
+    async fn register(&self, instance: Instance, ttl: Duration) -> Result<Lease, DiscoveryError> {
+        if self.0.hangs.swap(false, SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.0.memory.register(instance, ttl).await
+    }
+
+    async fn heartbeat(&self, lease: &Lease) -> Result<(), DiscoveryError> {
+        self.0.memory.heartbeat(lease).await
+    }
+
+    async fn update(&self, lease: &Lease, instance: Instance) -> Result<(), DiscoveryError> {
+        self.0.memory.update(lease, instance).await
+    }
+
+    async fn deregister(&self, lease: Lease) -> Result<(), DiscoveryError> {
+        if self.0.fails.load(SeqCst) {
+            return Err(DiscoveryError::Unavailable("refused".into()));
+        }
+        self.0.memory.deregister(lease).await
+    }
+
+    async fn instances(&self, service: &ServiceName) -> Result<Arc<Snapshot>, DiscoveryError> {
+        self.0.memory.instances(service).await
+    }
+
+    async fn watch(&self, service: &ServiceName) -> Result<Watch, DiscoveryError> {
+        self.0.watches.fetch_add(1, SeqCst);
+        self.0.memory.watch(service).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_is_abandoned_leaves_its_lease_to_run_out() {
+    let backend = InMemory::new();
+    let registration = Registration::new(backend.clone(), user("a"), TTL).await.unwrap();
+    registration.abandon();
+    settle().await;
+    assert_eq!(known(&backend), "a");
+    tokio::time::sleep(TTL - ms(1)).await;
+    assert_eq!(known(&backend), "a");
+    tokio::time::sleep(ms(1)).await;
+    assert_eq!((known(&backend).as_str(), backend.snapshot().expired), ("", 1), "there were no heartbeats");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_closes_is_told_what_the_backend_fails_with() {
+    let ward = Ward::default();
+    let registration = Registration::new(ward.clone(), user("a"), TTL).await.unwrap();
+    ward.0.fails.store(true, SeqCst);
+    let error = registration.close().await.unwrap_err();
+    assert!(matches!(&error, DiscoveryError::Unavailable(why) if why.to_string() == "refused"), "{error}");
+    ward.0.fails.store(false, SeqCst);
+    let registration = Registration::new(ward.clone(), user("b"), TTL).await.unwrap();
+    registration.close().await.unwrap();
+    assert!(!known(&ward).contains('b'), "the backend knows when it is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_whose_registration_hangs_is_registered_anew_within_the_time_of_a_lease() {
+    let ward = Ward::default();
+    let registration = Registration::new(ward.clone(), user("a"), TTL).await.unwrap();
+    ward.0.memory.deregister(registration.lease().unwrap()).await.unwrap();
+    ward.0.hangs.store(true, SeqCst);
+    tokio::time::sleep(TTL).await;
+    settle().await;
+    assert!(!ward.0.hangs.load(SeqCst), "it was tried");
+    assert_eq!(known(&ward), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_checked_is_watched_once_and_its_leases_are_those_of_the_backend() {
+    let ward = Ward::default();
+    let check = service_fn(async |_: Arc<Instance>| Ok::<_, &str>(()));
+    let checked = Checked::new(ward.clone(), check, discovery::health::Config::new());
+    let lease = checked.register(user("a"), TTL).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(checked.instances(&users()).await.unwrap().len(), 1);
+    }
+    assert_eq!(ward.0.watches.load(SeqCst), 1);
+    tokio::time::sleep(TTL / 2).await;
+    checked.heartbeat(&lease).await.unwrap();
+    tokio::time::sleep(TTL / 2 + ms(1)).await;
+    settle().await;
+    assert!(checked.instances(&users()).await.unwrap().get(&id("a")).is_some(), "kept by its heartbeat");
+    checked.deregister(lease.clone()).await.unwrap();
+    assert!(matches!(checked.heartbeat(&lease).await, Err(DiscoveryError::LeaseLost { .. })));
+}
