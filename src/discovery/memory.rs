@@ -355,13 +355,17 @@ mod tests {
             let instance = Instance::new(&format!("service-{n}"), "a", "10.0.0.1", 80).expect("it can be");
             fleet.register_now(instance, Duration::from_secs(30)).expect("it is the first")
         };
-        let held: Vec<Lease> = (0..10).map(register).collect();
-        for n in 10..20 * FEW_TOPICS {
-            let lease = register(n);
-            assert!(fleet.end_now(&lease).is_ok());
-            let known = fleet.shared.topics.read().by_name.len();
-            assert!(known <= FEW_TOPICS, "{known} after {n}");
+        let mut held: Vec<Lease> = (0..10).map(register).collect();
+        for most in [FEW_TOPICS, 7 * FEW_TOPICS] {
+            let first = held.len();
+            for n in 0..20 * FEW_TOPICS {
+                let lease = register(first + n);
+                assert!(fleet.end_now(&lease).is_ok());
+                let known = fleet.shared.topics.read().by_name.len();
+                assert!(known <= most, "{known} after {n}");
+            }
+            assert!(held.iter().all(|lease| fleet.known(lease.service()).is_some()));
+            held.extend((first..first + 3 * FEW_TOPICS).map(register));
         }
-        assert!(held.iter().all(|lease| fleet.known(lease.service()).is_some()));
     }
 }

@@ -212,6 +212,8 @@ mod tests {
         let due = Tick::from_nanos(1_000);
         let faded_at = |now| faded(64, due.as_nanos(), now);
         assert_eq!((faded_at(Tick::from_nanos(999)), faded_at(due), faded_at(due + HALF_LIFE)), (64, 32, 16));
+        let rest = [29, 30, 31, 1_000].map(|more| faded(u32::MAX, due.as_nanos(), due + HALF_LIFE * more));
+        assert_eq!(rest, [3, 1, 0, 0], "and nothing is left after as many halvings as it has digits");
     }
 
     #[test]
