@@ -86,11 +86,8 @@ impl<S> State<S> {
         let fine = judged.iter().filter(|entry| entry.member.vitals.ejected_until().is_none());
         fine.for_each(|entry| entry.member.vitals.forgive());
         // Where nothing has failed and nothing is to be forgiven, no call need look at the clock.
-        let remembers = |entry: &Entry<S>| {
-            let vitals = &entry.member.vitals;
-            vitals.ejections() > 0 || vitals.ejected_until().is_some()
-        };
-        self.watching = failed || self.members.values().any(remembers);
+        // One that is out has something to be forgiven: its ejection was counted.
+        self.watching = failed || self.members.values().any(|entry| entry.member.vitals.ejections() > 0);
     }
 
     /// A period begins with the first failure after a while without any. What went well before that is not to hide it.

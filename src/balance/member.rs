@@ -336,10 +336,6 @@ impl<S> Policy for Tracked<S> {
         self.ticket(true, now)
     }
 
-    fn come_again(&self) -> Option<Rejection> {
-        self.0.breaker.come_again()
-    }
-
     #[inline]
     fn settle(&self, ticket: Ticket, verdict: Verdict, now: &mut Moment) {
         let (member, vitals) = (&*self.0, &self.0.vitals);

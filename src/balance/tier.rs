@@ -30,27 +30,25 @@ pub(super) struct Tier {
     pub(super) taking: usize,
     /// Of them, those that are neither unhealthy nor ejected.
     pub(super) usable: usize,
-    /// Of those, the healthy ones.
-    pub(super) healthy: usize,
     /// Of those that take calls, the ejected ones.
     pub(super) ejected: usize,
     /// So few are usable that nothing is believed about the others.
     pub(super) panics: bool,
-    /// There are enough healthy ones, and degraded ones only fill in.
+    /// There are enough healthy ones, and degraded ones only fill in. Where one is usable, one of them is healthy.
     healthy_suffice: bool,
 }
 
 impl Tier {
     pub(super) fn of(members: impl Iterator<Item = Standing>, panic_threshold: f64) -> Self {
-        let mut tier = Self::default();
+        let (mut tier, mut healthy) = (Self::default(), 0);
         for member in members.filter(|member| member.takes_calls) {
             let usable = !member.ejected && member.health != HealthStatus::Unhealthy;
             tier.taking += 1;
             tier.usable += usize::from(usable);
-            tier.healthy += usize::from(usable && member.health == HealthStatus::Healthy);
+            healthy += u64::from(usable && member.health == HealthStatus::Healthy);
             tier.ejected += usize::from(member.ejected);
         }
-        let (taking, usable, healthy) = (tier.taking as u64, tier.usable as u64, tier.healthy as u64);
+        let (taking, usable) = (tier.taking as u64, tier.usable as u64);
         let enough = panic_threshold <= 0.0 || Ratio::of(panic_threshold).reached_by(usable, taking);
         tier.panics = taking > 0 && !enough;
         // Envoy's overprovisioning: the healthy carry all as long as each has to carry 1.4 times its share at most.
@@ -68,7 +66,7 @@ impl Tier {
         match member.health {
             _ if member.ejected => Role::Out,
             HealthStatus::Unhealthy => Role::Out,
-            HealthStatus::Degraded if self.healthy_suffice && self.healthy > 0 => Role::Spare,
+            HealthStatus::Degraded if self.healthy_suffice => Role::Spare,
             HealthStatus::Degraded | HealthStatus::Healthy => Role::Chosen,
         }
     }
