@@ -102,3 +102,22 @@ impl<F> fmt::Debug for ConsistentHash<F> {
         f.debug_struct("ConsistentHash").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::core::tests::instance;
+
+    #[test]
+    fn who_weighs_three_times_as_much_has_three_times_the_keys() {
+        let by_key = ConsistentHash::new([7; 16], |key: &u32, hasher: &mut KeyHasher| hasher.write_u32(*key));
+        for weight in [1, 10, 100] {
+            let weighted = |(number, weight)| Arc::new(instance(number).with_weight(weight).unwrap());
+            let plan = by_key.plan(&[(0, weight), (1, weight * 3)].map(weighted));
+            let mut points = [0_u32; 2];
+            plan.0.from(0).for_each(|member| points[member] += 1);
+            assert_eq!(points[1], points[0] * 3, "{points:?} at {weight}");
+            assert!((100..500).contains(&(points[0] + points[1])), "some 128 for each: {points:?} at {weight}");
+        }
+    }
+}

@@ -256,3 +256,136 @@ impl<S> Core<S> {
         rejection
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        admission::{Admitted, Verdict},
+        balance::{Handle, Outlier, SlowStart, member::Tracked},
+        contract::Health,
+    };
+
+    pub(in crate::balance) const SECOND: Duration = Duration::from_secs(1);
+    pub(in crate::balance) const FAILURE: Verdict = Verdict::Failure { retry_after: None };
+
+    pub(in crate::balance) fn instance(number: u16) -> Instance {
+        Instance::new("users", &format!("users-{number}"), "10.0.0.7", 8_000 + number).unwrap()
+    }
+
+    /// Members without services: the tests begin and end their calls.
+    pub(in crate::balance) fn handle(config: Config, count: u16) -> Handle<()> {
+        let handle = Handle::new("users", config);
+        (0..count).for_each(|number| handle.insert(Arc::new(instance(number)), ()));
+        look(&handle);
+        handle
+    }
+
+    /// What a call does before it picks; the moment it has read.
+    pub(in crate::balance) fn look(handle: &Handle<()>) -> Moment {
+        let mut now = Moment::new();
+        handle.core.look_at_clock(&mut now);
+        let read = now;
+        handle.core.current(&mut now);
+        read
+    }
+
+    pub(in crate::balance) fn member(handle: &Handle<()>, number: u16) -> Tracked<()> {
+        handle.core.locked(|state| Tracked(Arc::clone(&state.members[instance(number).id()].member)))
+    }
+
+    pub(in crate::balance) fn begin(handle: &Handle<()>, number: u16) -> Admitted<Tracked<()>> {
+        member(handle, number).begin(false, &mut Moment::new()).unwrap()
+    }
+
+    pub(in crate::balance) fn fail(handle: &Handle<()>, number: u16, times: usize) {
+        (0..times).for_each(|_| begin(handle, number).settle(FAILURE));
+    }
+
+    pub(in crate::balance) fn is_ejected(handle: &Handle<()>, number: u16) -> bool {
+        member(handle, number).0.vitals.ejected_until().is_some()
+    }
+
+    pub(in crate::balance) fn ejections(handle: &Handle<()>) -> (u64, u64) {
+        let counts = &handle.core.hub.counts;
+        (counts.ejections.load(Relaxed), counts.held_back.load(Relaxed))
+    }
+
+    /// Whether calls go by without a look at the clock.
+    pub(in crate::balance) fn is_quiet(handle: &Handle<()>) -> bool {
+        look(handle);
+        format!("{:?}", look(handle)) == "Moment(None)" && handle.core.hub.due.load(Relaxed) == Tick::NEVER.as_nanos()
+    }
+
+    /// A sweep every ten seconds ejects who fails every other call; failures in a row do nothing.
+    pub(in crate::balance) fn sweeps() -> Outlier {
+        Outlier::new().consecutive_failures(0).deviations(0.0).failure_rate(0.5).min_instances(1).min_calls(1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_reads_the_clock_unless_something_has_failed() {
+        let quiet = handle(Config::new(), 2);
+        begin(&quiet, 0).settle(Verdict::Success);
+        assert!(is_quiet(&quiet));
+        assert!(quiet.core.hub.unwatched.load(Relaxed));
+        fail(&quiet, 0, 1);
+        assert!(!quiet.core.hub.unwatched.load(Relaxed), "further failures need not say so");
+        assert!(!is_quiet(&quiet));
+
+        let off = handle(Config::new().outlier(Outlier::off()), 2);
+        assert!(!off.core.hub.unwatched.load(Relaxed), "nobody looks");
+        fail(&off, 0, 9);
+        assert!(is_quiet(&off));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_reads_the_clock_any_more_once_the_last_member_has_started() {
+        let handle = handle(Config::new().slow_start(SlowStart::new(SECOND * 60)), 2);
+        let starts = || handle.core.current(&mut Moment::new()).slow.is_some();
+        tokio::time::advance(SECOND * 59).await;
+        look(&handle);
+        assert!(starts() && !is_quiet(&handle));
+        tokio::time::advance(SECOND).await;
+        look(&handle);
+        assert!(!starts() && is_quiet(&handle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_that_has_changed_since_the_last_call_is_counted_anew_before_an_ejection() {
+        let most = Outlier::new().consecutive_failures(1).max_ejected(1.0);
+        let last = handle(Config::new().outlier(most).panic_threshold(0.0), 2);
+        let mut running = begin(&last, 0);
+        assert!(last.remove(instance(1).id()));
+        running.settle(FAILURE);
+        assert_eq!(ejections(&last), (0, 1), "it is the last one now");
+
+        let one_more = handle(Config::new().outlier(most.max_ejected(0.2)).panic_threshold(0.0), 9);
+        fail(&one_more, 0, 1);
+        one_more.insert(Arc::new(instance(9)), ());
+        fail(&one_more, 1, 1);
+        assert_eq!(ejections(&one_more), (2, 0), "two of ten may be out");
+
+        let healthy = handle(Config::new().outlier(most).panic_threshold(0.0), 3);
+        let unhealthy = |number| Arc::new(instance(number).with_health(Health::unhealthy("down")));
+        assert!(healthy.update(&unhealthy(2)) && healthy.update(&unhealthy(1)));
+        fail(&healthy, 0, 1);
+        assert_eq!(ejections(&healthy), (0, 1), "nobody else is usable");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_back_makes_room_for_another_ejection_at_the_same_moment() {
+        let one = sweeps().max_ejected(0.0).eject_for(SECOND * 10);
+        let handle = handle(Config::new().outlier(one), 5);
+        fail(&handle, 0, 1);
+        tokio::time::advance(SECOND * 10).await;
+        look(&handle);
+        assert!(is_ejected(&handle, 0));
+        fail(&handle, 1, 1);
+        tokio::time::advance(SECOND * 10).await;
+        look(&handle);
+        assert!(!is_ejected(&handle, 0) && is_ejected(&handle, 1));
+        assert_eq!(ejections(&handle), (2, 0));
+    }
+}

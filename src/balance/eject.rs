@@ -176,3 +176,140 @@ impl<S> Core<S> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::{
+        admission::Verdict,
+        balance::{
+            Config, Outlier,
+            core::tests::{
+                FAILURE, SECOND, begin, ejections, fail, handle, instance, is_ejected, is_quiet, look, member, sweeps,
+            },
+        },
+        contract::Health,
+        observe::Event,
+    };
+
+    fn in_a_row(failures: u32) -> Config {
+        let outlier = Outlier::new().consecutive_failures(failures).max_ejected(1.0).eject_for(SECOND);
+        Config::new().outlier(outlier).panic_threshold(0.0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_usable_one_stays_whoever_else_there_is() {
+        let handle = handle(in_a_row(1), 4);
+        for number in [2, 3] {
+            assert!(handle.update(&Arc::new(instance(number).with_health(Health::unhealthy("down")))));
+        }
+        look(&handle);
+        fail(&handle, 0, 1);
+        assert_eq!(ejections(&handle), (1, 0));
+        fail(&handle, 1, 1);
+        assert_eq!(ejections(&handle), (1, 1), "the others are no use");
+        fail(&handle, 2, 1);
+        assert_eq!(ejections(&handle), (2, 1), "one that is of no use is not the last that is");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_those_that_one_sweep_finds_as_many_are_ejected_as_may_be() {
+        let config = |most| Config::new().outlier(sweeps().max_ejected(most)).panic_threshold(0.0);
+        let two = handle(config(0.2), 10);
+        (5..9).for_each(|number| fail(&two, number, 1));
+        begin(&two, 5).settle(Verdict::Success);
+        begin(&two, 8).settle(Verdict::Success);
+        tokio::time::advance(SECOND * 10).await;
+        look(&two);
+        assert_eq!(ejections(&two), (2, 2));
+        assert!(is_ejected(&two, 6) && is_ejected(&two, 7), "the worst");
+
+        let usable = handle(config(1.0), 4);
+        for number in [2, 3] {
+            assert!(usable.update(&Arc::new(instance(number).with_health(Health::unhealthy("down")))));
+        }
+        look(&usable);
+        (0..2).for_each(|number| fail(&usable, number, 1));
+        tokio::time::advance(SECOND * 10).await;
+        look(&usable);
+        assert_eq!(ejections(&usable), (1, 1), "one that is usable stays");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sweeps_go_on_as_long_as_something_fails() {
+        let handle = handle(Config::new(), 3);
+        fail(&handle, 0, 1);
+        tokio::time::advance(SECOND * 10).await;
+        assert!(!is_quiet(&handle), "the sweep found a failure");
+        tokio::time::advance(SECOND * 10).await;
+        assert!(is_quiet(&handle), "and the next one found none");
+        (0..3).for_each(|number| fail(&handle, number, 1));
+        tokio::time::advance(SECOND * 10).await;
+        assert!(!is_quiet(&handle), "where all fail as well");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sweeps_go_on_until_all_is_forgiven() {
+        let handle = handle(in_a_row(1), 2);
+        for seconds in [1, 2] {
+            fail(&handle, 0, 1);
+            look(&handle);
+            assert!(is_ejected(&handle, 0));
+            tokio::time::advance(SECOND * seconds).await;
+            look(&handle);
+            assert!(!is_ejected(&handle, 0));
+        }
+        tokio::time::advance(SECOND * 7).await;
+        look(&handle);
+        assert_eq!((member(&handle, 0).0.vitals.ejections(), is_quiet(&handle)), (1, false));
+        tokio::time::advance(SECOND * 10).await;
+        look(&handle);
+        assert_eq!((member(&handle, 0).0.vitals.ejections(), is_quiet(&handle)), (0, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_has_begun_is_not_begun_anew() {
+        let handle = handle(Config::new().outlier(sweeps()), 2);
+        fail(&handle, 0, 1);
+        tokio::time::advance(SECOND * 15).await;
+        // Another thread, which has failed as well and was late to say so.
+        handle.core.begin_watch(Tick::now());
+        look(&handle);
+        assert!(is_ejected(&handle, 0), "what was counted is not forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_out_already_or_is_about_to_go_is_not_ejected() {
+        let handle = handle(in_a_row(1), 4);
+        let eject = |number| {
+            let outlier = member(&handle, number);
+            handle.core.eject_outlier(&outlier.0, EjectionCause::ConsecutiveFailures, Tick::now());
+        };
+        eject(0);
+        eject(0);
+        assert_eq!((ejections(&handle), member(&handle, 0).0.vitals.ejections()), ((1, 0), 1));
+        assert!(handle.update(&Arc::new(instance(1).with_draining(true))));
+        eject(1);
+        assert!(!is_ejected(&handle, 1));
+        assert_eq!(ejections(&handle), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ejection_says_how_long_it_lasts() {
+        let (handle, told) = (handle(in_a_row(1), 3), Arc::new(Mutex::new(Vec::new())));
+        let log = Arc::clone(&told);
+        handle.observe(move |event: &Event<'_>| {
+            if let Event::Ejected(ejection) = event {
+                log.lock().push((ejection.instance.to_owned(), ejection.ejected_for));
+            }
+        });
+        begin(&handle, 0).settle(FAILURE);
+        assert!(handle.eject(instance(1).id()));
+        let by_hand = ("users-1".to_owned(), None);
+        assert_eq!(*told.lock(), [("users-0".to_owned(), Some(SECOND)), by_hand]);
+    }
+}

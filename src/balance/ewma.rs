@@ -190,6 +190,50 @@ mod tests {
     }
 
     #[test]
+    fn of_a_crowd_of_samples_one_every_millisecond_counts() {
+        let (begin, nanos) = (at(1.0), Duration::from_nanos);
+        let one = Ewma::new(1.0, begin);
+        for early in [1, 500_000, 999_999] {
+            assert_eq!(one.add(9.0, begin + nanos(early), DECAY), one, "{early}");
+        }
+        for later in [1_000_000, 1_000_001, 5_000_000] {
+            let now = begin + nanos(later);
+            assert!(one.add(9.0, now, DECAY).get(now, DECAY) > 1.0, "{later}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_early_lowers_nothing() {
+        let (past, now) = (Ewma::new(2.0, at(0.0)), at(5.0));
+        for verdict in [Verdict::Cancelled, Verdict::Ignored, Verdict::Unused] {
+            assert_eq!(PACE.after(past, verdict, Duration::from_millis(1), now), past, "{verdict:?}");
+        }
+        let left = past.get(now, DECAY);
+        assert!(PACE.after(past, Verdict::Success, Duration::from_millis(1), now).get(now, DECAY) > left);
+        assert_eq!(PACE.after(past, Verdict::Cancelled, Duration::from_secs(2), now).get(now, DECAY), 2.0);
+    }
+
+    #[test]
+    fn it_is_nothing_only_when_nothing_was_added_whatever_the_time() {
+        for seconds in [0.0, 1.0, 4_000_000.0] {
+            assert!(AtomicEwma::new(0.0, at(seconds)).is_zero(), "{seconds}");
+            assert!(!AtomicEwma::new(1.0, at(seconds)).is_zero(), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_by_an_hour_at_most_reads_the_value_as_it_stands() {
+        let ms = Duration::from_millis(1);
+        let begin = at(1_000_000.0);
+        let word = AtomicEwma::new(2.0, begin);
+        for behind in [0, 1, 2, 1_000, 3_599_999, 3_600_000] {
+            assert_eq!(word.get(begin - ms * behind, DECAY), 2.0, "{behind}");
+        }
+        // What is ahead by more is not from another thread, but of four years ago.
+        assert!(word.get(begin - ms * 3_600_001, DECAY) < 1e-9);
+    }
+
+    #[test]
     fn lb_02_failures_weigh_in_the_cost() {
         let second = Duration::from_secs(1);
         let fresh = Ewma::new(0.1, at(0.0));

@@ -290,3 +290,71 @@ impl<S: Service<Req>, Req, K: Picker, T, C> fmt::Debug for ResponseFuture<S, Req
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{Ready, ready},
+        sync::Weak,
+        task::Waker,
+    };
+
+    use super::*;
+    use crate::{
+        balance::{
+            Balance, Candidates, Config, Handle,
+            core::{Core, tests::instance},
+        },
+        contract::Instance,
+        error::Error,
+    };
+
+    /// It answers with its number. The first leaves the set when it is asked whether it is ready.
+    #[derive(Clone)]
+    struct Node(u16, Weak<Core<Node>>);
+
+    impl Service<u32> for Node {
+        type Response = u16;
+        type Error = Error<std::io::Error>;
+        type Future = Ready<Result<u16, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            if self.0 > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let core = self.1.upgrade().unwrap();
+            assert!(core.locked(|state| Core::take_out(state, instance(0).id())));
+            Poll::Pending
+        }
+
+        fn call(&mut self, _: u32) -> Self::Future {
+            ready(Ok(self.0))
+        }
+    }
+
+    struct First;
+
+    impl Picker for First {
+        type Plan = ();
+
+        fn plan(&self, _: &[Arc<Instance>]) {}
+    }
+
+    impl Pick<u32> for First {
+        fn pick(&self, _: &u32, (): &(), candidates: &impl Candidates) -> Option<usize> {
+            (0..candidates.len()).find(|at| candidates.is_free(*at))
+        }
+    }
+
+    #[test]
+    fn when_one_leaves_while_it_is_asked_the_next_is_asked_at_once() {
+        let handle = Handle::new("users", Config::new());
+        for number in 0..2 {
+            handle.insert(Arc::new(instance(number)), Node(number, Arc::downgrade(&handle.core)));
+        }
+        let mut answer = std::pin::pin!(Balance::new(&handle, First).call(7));
+        let polled = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Ok(1))), "nobody would wake the call");
+        assert_eq!(handle.core.hub.calls(), (2, 0));
+    }
+}

@@ -204,3 +204,25 @@ impl<S> fmt::Debug for Handle<S> {
         f.debug_struct("Handle").field("name", self.name()).field("members", &self.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::core::tests::instance;
+
+    #[test]
+    fn one_that_is_named_twice_or_has_come_meanwhile_keeps_its_service() {
+        let handle = Handle::new("users", Config::new());
+        let [one, two] = [0, 1].map(|number| Arc::new(instance(number)));
+        let mut made = 10;
+        handle.sync([Arc::clone(&one), Arc::clone(&two), Arc::clone(&one)], |instance| {
+            made += 1;
+            if instance.id() == two.id() {
+                handle.insert(Arc::clone(instance), 7);
+            }
+            made
+        });
+        let services = handle.core.locked(|state| state.members.values().map(|entry| entry.member.service).collect());
+        assert_eq!((made, services), (13, vec![11, 7]));
+    }
+}

@@ -375,3 +375,67 @@ impl<S> fmt::Debug for Tracked<S> {
         f.debug_tuple("Tracked").field(&self.0.id).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::{
+        Config,
+        core::tests::{FAILURE, SECOND, begin, handle, instance, member},
+    };
+
+    #[test]
+    fn no_clock_is_read_for_failures_that_there_were_none_of() {
+        let (now, decay) = (Tick::from_nanos(0) + SECOND * 5, SECOND * 10);
+        let vitals = Vitals::new(SECOND, now);
+        assert_eq!(vitals.doubt(|| unreachable!("the clock is read"), decay), 0.0);
+        vitals.doubt.update(now, |_, now| Ewma::new(1.0, now));
+        assert_eq!(vitals.doubt(|| now, decay), 1.0);
+        assert_eq!(vitals.doubt(|| now + decay * 3, decay), 0.0, "it is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_began_before_an_ejection_by_hand_counts_for_nothing() {
+        let handle = handle(Config::new(), 2);
+        let (mut before, id) = (begin(&handle, 0), instance(0).id().clone());
+        assert!(handle.eject(&id));
+        let mut during = begin(&handle, 0);
+        before.settle(FAILURE);
+        assert!(!handle.eject(&id), "it is out already, and nothing changes");
+        during.settle(Verdict::Success);
+        let counts = member(&handle, 0).0.vitals.counts();
+        assert_eq!((counts.late, counts.failures, counts.ended, counts.pending), (1, 0, 1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_out_by_hand_and_by_the_rules_comes_back_from_both() {
+        let vitals = Vitals::new(SECOND, Tick::now());
+        vitals.eject(Tick::now() + SECOND);
+        assert!(vitals.eject_by_hand());
+        assert!(vitals.readmit(Tick::now()));
+        assert_eq!((vitals.ejected_until(), vitals.is_out_by_hand()), (None, false));
+        assert!(!vitals.readmit(Tick::now()), "it is back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_not_timed_says_nothing_of_how_long_calls_take() {
+        let handle = handle(Config::new(), 1);
+        let (tracked, decay) = (member(&handle, 0), SECOND * 10);
+        let before = tracked.0.vitals.cost(Tick::now(), decay);
+        begin(&handle, 0).settle(FAILURE);
+        assert_eq!(tracked.0.vitals.cost(Tick::now(), decay), before);
+        tracked.clone().begin(true, &mut Moment::new()).unwrap().settle(FAILURE);
+        assert!(tracked.0.vitals.cost(Tick::now(), decay) > 4.0, "one that is timed does");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_has_ended_runs_no_more() {
+        let handle = handle(Config::new(), 2);
+        let (mut first, second) = (begin(&handle, 0), begin(&handle, 1));
+        assert_eq!(handle.core.hub.calls(), (2, 2));
+        first.settle(Verdict::Success);
+        assert_eq!(handle.core.hub.calls(), (2, 1));
+        drop(second);
+        assert_eq!(handle.core.hub.calls(), (2, 0), "given up");
+    }
+}

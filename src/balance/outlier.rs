@@ -186,6 +186,32 @@ mod tests {
     }
 
     #[test]
+    fn who_had_no_calls_says_nothing_of_the_others() {
+        let rules = Rules { min_calls: 0, ..RULES };
+        let (good, none) = ((10, 0), (0, 0));
+        let set = periods(&[none, good, good, good, good, (10, 10), none]);
+        assert_eq!(rules.outliers(&set), [(5, EjectionCause::SuccessRate)]);
+        assert_eq!(rules.outliers(&set[2..]), [], "only four of these had any");
+    }
+
+    #[test]
+    fn who_is_at_the_floor_does_well_enough() {
+        let bad = |failures| periods(&[&[(100, 0); 9][..], &[(100, failures)]].concat());
+        assert_eq!(RULES.outliers(&bad(10)), []);
+        assert_eq!(RULES.outliers(&bad(11)), [(9, EjectionCause::SuccessRate)]);
+    }
+
+    #[test]
+    fn who_is_no_worse_than_the_others_is_no_outlier() {
+        let rules = Rules { floor: 1.0, deviations: Some(0.1), ..RULES };
+        for failures in [1, 7, 33, 99] {
+            assert_eq!(rules.outliers(&periods(&[(100, failures); 9])), [], "{failures}");
+        }
+        let half = periods(&[(100, 50), (100, 50), (100, 50), (100, 40), (100, 60)]);
+        assert_eq!(rules.outliers(&half), [(4, EjectionCause::SuccessRate)]);
+    }
+
+    #[test]
     fn od_13_both_rules_together() {
         let rules =
             Rules { deviations: Some(1.0), floor: 0.9, failure_rate: Some(0.01), min_instances: 1, min_calls: 1 };

@@ -230,3 +230,33 @@ impl<S, T: Steer<Req>, Req> Candidates for Choice<'_, S, T, Req> {
         self.set.weights.draw_other(place, than)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::{
+        Config, Handle, NoSteer, SlowStart,
+        core::tests::{SECOND, instance},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_starts_weighs_its_share_of_its_weight() {
+        let handle = Handle::new("users", Config::new().slow_start(SlowStart::new(SECOND * 60)));
+        for (number, weight) in [(0, 10), (1, 30), (2, 20)] {
+            handle.insert(Arc::new(instance(number).with_weight(weight).unwrap()), ());
+        }
+        let weights = |seconds| {
+            let (handle, now) = (&handle, Moment::from(Tick::now() + SECOND * seconds));
+            let (set, tried) = (handle.core.current(&mut Moment::new()), Tried::default());
+            let steer: Option<(&NoSteer, &u32)> = None;
+            let choice = Choice { set: &set, hub: &handle.core.hub, tried: &tried, steer, now: Cell::new(now) };
+            let others = [(0.0, 0), (0.99, 0), (0.0, 1), (0.99, 1)].map(|(place, than)| choice.draw_other(place, than));
+            assert_eq!(others, [1, 2, 0, 2]);
+            [0, 1, 2].map(|at| choice.weight(at))
+        };
+        assert_eq!(weights(15), [0.125, 0.375, 0.25]);
+        assert_eq!(weights(45), [0.375, 1.125, 0.75]);
+        tokio::time::advance(SECOND * 60).await;
+        assert_eq!(weights(0), [0.5, 1.5, 1.0]);
+    }
+}

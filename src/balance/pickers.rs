@@ -183,3 +183,139 @@ impl fmt::Debug for Weighted {
         f.debug_struct("Weighted").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::BTreeMap};
+
+    use super::*;
+    use crate::{balance::weights::Weights, time};
+
+    /// Candidates of fixed loads, all of them free and warm unless it says otherwise.
+    struct Fixed {
+        weights: &'static [u32],
+        pending: &'static [u32],
+        latency: &'static [f64],
+        cold: Option<usize>,
+        taken: Option<usize>,
+    }
+
+    impl Fixed {
+        const fn of(weights: &'static [u32], pending: &'static [u32], latency: &'static [f64]) -> Self {
+            Self { weights, pending, latency, cold: None, taken: None }
+        }
+
+        fn rule(&self) -> Weights {
+            Weights::new(self.weights)
+        }
+    }
+
+    impl Candidates for Fixed {
+        fn len(&self) -> usize {
+            self.weights.len()
+        }
+
+        fn instance(&self, _: usize) -> &Arc<Instance> {
+            unreachable!("no picker here asks for it")
+        }
+
+        fn is_free(&self, at: usize) -> bool {
+            self.taken != Some(at)
+        }
+
+        fn pending(&self, at: usize) -> u32 {
+            self.pending[at]
+        }
+
+        fn running(&self) -> u64 {
+            self.pending.iter().map(|pending| u64::from(*pending)).sum()
+        }
+
+        fn doubt(&self, _: usize) -> f64 {
+            0.0
+        }
+
+        fn latency(&self, at: usize) -> f64 {
+            self.latency[at]
+        }
+
+        fn weight(&self, at: usize) -> f64 {
+            self.rule().relative(self.weights[at])
+        }
+
+        fn is_warm(&self, at: usize) -> bool {
+            self.cold != Some(at)
+        }
+
+        fn draw(&self, place: f64) -> usize {
+            self.rule().draw(place)
+        }
+
+        fn draw_other(&self, place: f64, than: usize) -> usize {
+            self.rule().draw_other(place, than)
+        }
+    }
+
+    #[test]
+    fn counters_begin_anywhere() {
+        time::seed(1);
+        let first: std::collections::BTreeSet<u64> = (0..64).map(|_| counter().load(Relaxed) % 5).collect();
+        assert_eq!(first.len(), 5, "not all processes begin with the same one of five");
+    }
+
+    #[test]
+    fn of_two_the_one_with_fewer_calls_for_its_weight_is_taken() {
+        time::seed(1);
+        for (weights, pending, best) in [(&[4, 1], &[4, 2], 0), (&[1, 4], &[1, 1], 1), (&[1, 1], &[2, 3], 0)] {
+            let candidates = Fixed::of(weights, pending, &[]);
+            assert!((0..20).all(|_| LeastLoaded.pick(&7, &(), &candidates) == Some(best)), "{weights:?} {pending:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_the_one_that_is_expected_to_answer_earlier_is_taken() {
+        time::seed(1);
+        for (weights, pending, latency, best) in [
+            (&[1, 1], &[0, 0], &[0.1, 0.2], 0),
+            (&[1, 1], &[0, 0], &[0.2, 0.1], 1),
+            (&[1, 1], &[9, 0], &[0.1, 5.0], 0),
+            (&[4, 1], &[4, 2], &[1.0, 1.0], 0),
+            (&[1, 4], &[1, 2], &[1.0, 1.0], 1),
+        ] {
+            let candidates = Fixed::of(weights, pending, latency);
+            let picks = (0..20).map(|_| PeakEwma.pick(&7, &(), &candidates));
+            assert!(picks.into_iter().all(|pick| pick == Some(best)), "{weights:?} {pending:?} {latency:?}");
+        }
+    }
+
+    #[test]
+    fn the_second_of_two_has_nothing_to_do_with_the_first() {
+        time::seed(1);
+        let (candidates, pairs) = (Fixed::of(&[1; 4], &[], &[]), RefCell::new(BTreeMap::<Vec<usize>, u32>::new()));
+        for _ in 0..2_400 {
+            let looked = RefCell::new(Vec::new());
+            let equal = |at| {
+                looked.borrow_mut().push(at);
+                1.0
+            };
+            assert!(better_of_two(&candidates, equal).is_some());
+            *pairs.borrow_mut().entry(looked.take()).or_default() += 1;
+        }
+        let pairs = pairs.into_inner();
+        assert!(pairs.len() == 12 && pairs.values().all(|count| (120..=280).contains(count)), "{pairs:?}");
+    }
+
+    #[test]
+    fn neither_of_two_is_taken_that_is_not_free_or_not_warm() {
+        time::seed(1);
+        for unfit in 0..3 {
+            let cold = Fixed { cold: Some(unfit), ..Fixed::of(&[1; 3], &[], &[]) };
+            let taken = Fixed { taken: Some(unfit), ..Fixed::of(&[1; 3], &[], &[]) };
+            for candidates in [cold, taken] {
+                let lightest = |at| f64::from(u8::from(at != unfit));
+                let picks: Vec<_> = (0..50).map(|_| better_of_two(&candidates, lightest)).collect();
+                assert!(picks.iter().any(Option::is_some) && !picks.contains(&Some(unfit)), "{picks:?} but {unfit}");
+            }
+        }
+    }
+}

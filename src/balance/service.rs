@@ -328,3 +328,49 @@ impl<S, K: Picker + fmt::Debug, T, C> fmt::Debug for Balance<S, K, T, C> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    };
+
+    use super::*;
+    use crate::{
+        Error,
+        balance::{Config, core::tests::instance},
+    };
+
+    /// Counts the plans it makes.
+    #[derive(Default)]
+    struct Plans(AtomicUsize);
+
+    impl Picker for Plans {
+        type Plan = ();
+
+        fn plan(&self, _: &[Arc<Instance>]) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    impl Pick<u32> for Plans {
+        fn pick(&self, _: &u32, (): &(), _: &impl Candidates) -> Option<usize> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_makes_one_plan_for_all_clones() {
+        let handle = Handle::new("users", Config::new());
+        let balance = Balance::new(&handle, Plans::default());
+        for number in 0..3 {
+            let answer = tower::service_fn(async |request: u32| Ok::<_, Error<Infallible>>(request));
+            handle.insert(Arc::new(instance(number)), answer);
+            for mut clone in [balance.clone(), balance.clone(), balance.clone()] {
+                assert_eq!(clone.call(7).await.unwrap(), 7);
+            }
+            assert_eq!(balance.picker().0.load(SeqCst), usize::from(number) + 2);
+        }
+    }
+}

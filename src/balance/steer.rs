@@ -46,3 +46,20 @@ pub struct NoSteer;
 impl<Req> Steer<Req> for NoSteer {
     const LISTENS: bool = false;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steer_that_does_not_say_so_avoids_nobody() {
+        struct Listens;
+
+        impl Steer<u32> for Listens {}
+
+        let instance = Arc::new(crate::balance::core::tests::instance(0));
+        assert!(!Listens.avoids(&7, &instance));
+        Listens.picked(&7, &instance);
+        assert!(<Listens as Steer<u32>>::LISTENS && !<NoSteer as Steer<u32>>::LISTENS);
+    }
+}
