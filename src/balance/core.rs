@@ -225,7 +225,10 @@ impl<S> Core<S> {
                 state.begin_watch(Tick::now());
             }
             state.change();
-            Ok((breakers, std::mem::replace(&mut state.config, config)))
+            let before = std::mem::replace(&mut state.config, config);
+            // A sweep may be due before the next call, which looks at the clock before the set.
+            self.arm(state);
+            Ok((breakers, before))
         })?;
         let settings = self.locked(|state| state.config.breaker.clone());
         for breaker in breakers {

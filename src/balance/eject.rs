@@ -146,6 +146,10 @@ impl<S> Core<S> {
             let in_place = |entry: &Entry<S>| entry.member.vitals.ejected_until().is_none();
             if let Some(entry) = entry.filter(|entry| in_place(entry) && entry.standing().takes_calls) {
                 state.eject(&[(entry, cause)], &self.hub, now);
+                // The next call may come after the end of the ejection only, and looks at the clock before the set.
+                if member.vitals.ejected_until().is_some() {
+                    self.arm(state);
+                }
             }
         });
     }
@@ -269,6 +273,26 @@ mod tests {
         tokio::time::advance(SECOND * 10).await;
         look(&handle);
         assert_eq!((member(&handle, 0).0.vitals.ejections(), is_quiet(&handle)), (0, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_call_after_an_ejection_finds_it_over_though_none_came_meanwhile() {
+        let handle = handle(in_a_row(1), 2);
+        fail(&handle, 0, 1);
+        tokio::time::advance(SECOND).await;
+        look(&handle);
+        assert!(!is_ejected(&handle, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_call_after_a_sweep_of_new_settings_is_due_makes_it_though_none_came_meanwhile() {
+        let handle = handle(Config::new().outlier(sweeps().interval(SECOND * 3_600)), 2);
+        fail(&handle, 0, 1);
+        tokio::time::advance(SECOND * 5).await;
+        handle.reconfigure(Config::new().outlier(sweeps())).unwrap();
+        tokio::time::advance(SECOND * 5).await;
+        look(&handle);
+        assert!(is_ejected(&handle, 0));
     }
 
     #[tokio::test(start_paused = true)]
