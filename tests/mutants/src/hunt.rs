@@ -14,14 +14,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Mutant, tests::Test};
+use crate::{
+    Mutant,
+    tests::{Kind, Test},
+};
 
 /// Tests are run together that take about so long: most changes are noticed by the first few. Of a room's own tests
 /// all are run, of the others those that come by the fewest changes.
 const OWN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(3), Duration::MAX];
 const OTHERS: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(20)];
-/// What takes longer is for no single change.
+/// What takes longer is for no single change. Models that share a name with a room are many, and all are run.
 const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST_MODEL: Duration = Duration::from_secs(120);
 const KIBIBYTES: &str = "6000000";
 
 /// A test that passes as the crate is, how long it takes, and which questions it comes by.
@@ -32,13 +36,22 @@ struct Known<'a> {
 }
 
 /// The names of the changes that no test notices.
-pub fn hunt(work: &Path, mutants: &[Mutant], ids: &[usize], tests: &[Test]) -> Result<Vec<String>, Box<dyn Error>> {
+pub fn hunt(
+    work: &Path,
+    mutants: &[Mutant],
+    ids: &[usize],
+    (tests, kind): (&[Test], Kind),
+) -> Result<Vec<String>, Box<dyn Error>> {
+    let (longest, others): (_, &[Duration]) = match kind {
+        Kind::Plain => (LONGEST, &OTHERS),
+        Kind::Models => (LONGEST_MODEL, &[Duration::MAX]),
+    };
     let begun = Instant::now();
     let known = Mutex::new(Vec::new());
     each(tests.len(), |number| {
         let (test, file) = (&tests[number], work.join(format!("seen.{number}")));
         let since = Instant::now();
-        let passes = run(work, &[test], &[("MUTANTS_SEEN", &file.to_string_lossy())], LONGEST);
+        let passes = run(work, &[test], &[("MUTANTS_SEEN", &file.to_string_lossy())], longest);
         let takes = since.elapsed();
         let bytes = fs::read(&file).unwrap_or_default();
         let _ = fs::remove_file(file);
@@ -65,8 +78,8 @@ pub fn hunt(work: &Path, mutants: &[Mutant], ids: &[usize], tests: &[Test]) -> R
         let id = ids[number];
         let all = by_mutant.get(&id).map_or(&[][..], Vec::as_slice);
         let room = mutants[id].file.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default();
-        let (own, others): (Vec<&Known>, Vec<&Known>) = all.iter().partition(|known| known.test.name.contains(room));
-        if !is_noticed(work, id, &own, &OWN) && !is_noticed(work, id, &others, &OTHERS) {
+        let (own, rest): (Vec<&Known>, Vec<&Known>) = all.iter().partition(|known| known.test.name.contains(room));
+        if !is_noticed(work, id, &own, &OWN) && !is_noticed(work, id, &rest, others) {
             let name = &mutants[id].name;
             let how = if all.is_empty() { "no test comes by" } else { "not noticed" };
             eprintln!("{name} ({how})");

@@ -13,6 +13,8 @@ mod tests;
 
 use serde::Deserialize;
 
+use crate::tests::Kind;
+
 /// A change, as cargo-mutants describes it.
 #[derive(Debug, Deserialize)]
 pub struct Mutant {
@@ -38,8 +40,8 @@ struct Place {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let work = args.next().ok_or("usage: mainstay-mutants WORK [WORD…]")?;
-    let mut words = Vec::new();
+    let work = args.next().ok_or("usage: mainstay-mutants WORK [--models] [WORD…]")?;
+    let (mut words, mut kind) = (Vec::new(), Kind::Plain);
     for arg in args {
         match arg.strip_prefix('@') {
             // As survivors are told.
@@ -47,6 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let told = fs::read_to_string(file)?;
                 words.extend(told.lines().map(|line| line.rsplit_once(" (").map_or(line, |(name, _)| name).to_owned()));
             }
+            None if arg == "--models" => kind = Kind::Models,
             None => words.push(arg),
         }
     }
@@ -66,10 +69,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         (0..mutants.len()).filter(|id| !planted.contains(id)).map(|id| mutants[id].name.as_str()).collect();
     fs::write(work.join("left_out.txt"), left_out.join("\n") + "\n")?;
 
-    let tests = tests::build(&work.join("tree"))?;
+    let tests = tests::build(&work.join("tree"), kind)?;
     let is_asked = |id: &usize| words.is_empty() || words.iter().any(|word| mutants[*id].name.contains(word.as_str()));
     let asked: Vec<usize> = planted.into_iter().filter(is_asked).collect();
-    let survivors = hunt::hunt(work, &mutants, &asked, &tests)?;
+    let survivors = hunt::hunt(work, &mutants, &asked, (&tests, kind))?;
     fs::write(work.join("survivors.txt"), survivors.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     let unexplained: Vec<&String> = survivors.iter().filter(|line| !is_explained(line)).collect();
     unexplained.iter().for_each(|line| println!("{line}"));

@@ -15,13 +15,26 @@ pub struct Test {
     pub name: String,
 }
 
-/// Builds the tests of units, rooms and the simulation.
-pub fn build(tree: &Path) -> Result<Vec<Test>, Box<dyn Error>> {
+/// Which tests are to notice a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Those of units, rooms and the simulation.
+    Plain,
+    /// The models under loom.
+    Models,
+}
+
+/// Builds the tests.
+pub fn build(tree: &Path, kind: Kind) -> Result<Vec<Test>, Box<dyn Error>> {
+    let (which, flags): (&[&str], _) = match kind {
+        Kind::Plain => (&["--all-features", "--lib", "--test", "it", "--test", "simulation"], "--cap-lints=allow"),
+        Kind::Models => (&["--release", "--test", "loom"], "--cap-lints=allow --cfg mainstay_loom"),
+    };
     let output = Command::new("cargo")
-        .args(["test", "--no-run", "--quiet", "--all-features", "--message-format=json"])
-        .args(["--lib", "--test", "it", "--test", "simulation"])
+        .args(["test", "--no-run", "--quiet", "--message-format=json"])
+        .args(which)
         .current_dir(tree)
-        .env("RUSTFLAGS", "--cap-lints=allow")
+        .env("RUSTFLAGS", flags)
         .env("CARGO_PROFILE_TEST_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .output()?;
