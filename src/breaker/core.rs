@@ -334,3 +334,17 @@ impl Core {
         (asked > 0).then(|| Duration::from_nanos(asked.min(nanos(cap))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_circuit_that_has_closed_by_the_time_of_the_lock_lets_a_call_in_that_is_no_probe() {
+        let core = Core::new(Name::new("x").expect("a name"), Config::new());
+        let ticket = core.admit_probe(&mut Moment::new()).expect("it is closed");
+        assert_eq!((ticket.probe, ticket.generation), (0, core.word().generation()));
+        core.settle(&ticket, Verdict::Success, &mut Moment::new());
+        assert_eq!(core.window.counts(&mut Moment::new()).success, 1);
+    }
+}

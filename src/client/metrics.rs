@@ -254,3 +254,18 @@ impl Meters {
         ServiceMetrics { service: service.clone(), total: total.finish(), methods }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_another_thread_was_the_first_to_add_has_its_own_meter_though_there_is_room_for_no_more() {
+        let meters = Meters::new(1);
+        let method = |name| Method::new(name).expect("a name");
+        let own = meters.add(&method("get"));
+        assert!(Arc::ptr_eq(&meters.add(&method("get")), &own));
+        assert!(Arc::ptr_eq(&meters.add(&method("put")), &meters.other));
+        assert!(Arc::ptr_eq(&meters.add(&method(OTHER)), &meters.other));
+    }
+}

@@ -151,6 +151,13 @@ mod tests {
         let mut shard = Shard::new();
         (0..100_000).for_each(|n| drop(shard.put(n % 3, n, at(n), bounds(3, 1_000_000))));
         assert!(shard.order.len() <= 2 * 3 + 33 && shard.order.capacity() < 1_000);
+        // Nor behind one that stays, which is the oldest.
+        let mut shard = Shard::new();
+        for n in 0..10_000 {
+            shard.put(n.min(1), n, at(n), bounds(3, 1_000_000));
+            assert!(shard.order.len() <= 2 * 2 + 32, "{}", shard.order.len());
+        }
+        assert_eq!((shard.get(0), shard.get(1)), (Some((&0, at(0))), Some((&9_999, at(9_999)))));
     }
 
     proptest! {

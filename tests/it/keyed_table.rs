@@ -373,6 +373,12 @@ fn keys_of_one_hash_are_told_apart_and_leave_one_by_one() {
     assert!((0..20).step_by(2).all(|n| keys.peek(Coarse(n)).is_some_and(|it| it.try_acquire().is_ok())));
     (100..200).for_each(|n| drop(keys.get(Coarse(n))));
     assert_eq!(keys.snapshot().keys, 20);
+    // Nor does a stranger get the policy of one of his hash.
+    let keys = Handle::new("x", Config::new(bulkhead::Config::new(1)).max_keys(1));
+    let held = keys.get(Coarse(0)).try_acquire().unwrap();
+    assert!(keys.get(Coarse(3)).try_acquire().is_ok(), "a place of the others");
+    assert_eq!((keys.keys(), keys.snapshot().strangers), (vec![Coarse(0)], 1));
+    drop(held);
 }
 
 /// A key whose every act looks at the table.

@@ -35,6 +35,26 @@ async fn latency_is_in_the_snapshot_only_where_it_is_to_be_measured() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_does_not_call_a_function() {
+    let breaker = Handle::new("x", consecutive(1));
+    assert_eq!(breaker.call(|| Err::<u32, _>(Boom)), Err(Error::Inner(Boom)));
+    let called = Cell::new(false);
+    match breaker.call(|| Ok::<_, Boom>(called.set(true))) {
+        Err(Error::Rejected(rejection)) => assert_eq!(rejection.reason(), Reason::CircuitOpen),
+        other => panic!("{other:?}"),
+    }
+    assert!(!called.get());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_of_time_after_one_of_calls_has_ten_buckets() {
+    let config = |config: Config| serde_json::to_value(config).unwrap()["window"].clone();
+    let usual = config(Config::new().time_window(ms(20_000)));
+    assert_eq!(config(Config::new().count_window(7).time_window(ms(20_000))), usual);
+    assert_eq!(config(Config::new().buckets(4).time_window(ms(20_000)))["buckets"], 4);
+}
+
 /// One failure opens; each probing that fails doubles the time.
 fn growing() -> Config {
     consecutive(1).open_for(ms(1_000)).open_growth(2.0, ms(60_000)).open_jitter(0.0).probes(1)

@@ -107,6 +107,24 @@ async fn a_registration_that_is_abandoned_leaves_its_lease_to_run_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registration_whose_lease_is_lost_closes_well() {
+    let ward = Ward::default();
+    let registration = Registration::new(ward.clone(), user("a"), TTL).await.unwrap();
+    ward.0.memory.deregister(registration.lease().unwrap()).await.unwrap();
+    registration.close().await.unwrap();
+    assert_eq!(known(&ward), "");
+}
+
+#[test]
+fn an_instance_of_another_service_is_not_put() {
+    let backend = Publisher::new(users(), discovery::Config::new());
+    backend.put(Instance::new("orders", "a", "10.0.0.1", 80).unwrap());
+    assert_eq!(backend.snapshot().len(), 0);
+    backend.put(user("a"));
+    assert_eq!(backend.snapshot().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_closes_is_told_what_the_backend_fails_with() {
     let ward = Ward::default();
     let registration = Registration::new(ward.clone(), user("a"), TTL).await.unwrap();

@@ -14,12 +14,12 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use mainstay::{
     Deadline, Error, Stack,
-    contract::Protocol,
+    contract::{Instance, Protocol},
     http::{
-        BodyTimeoutLayer, GRPC_TIMEOUT, Idempotent, ReplayBodyLayer, SendDeadlineLayer, TIMEOUT_MS, TransportError,
-        grpc_timeout_value,
+        BodyTimeoutLayer, GRPC_TIMEOUT, HttpTransport, Idempotent, ReplayBody, ReplayBodyLayer, SendDeadlineLayer,
+        TIMEOUT_MS, TransportError, grpc_timeout_value,
     },
-    retry::{self, Backoff, Jitter},
+    retry::{self, Backoff, Jitter, Replay},
 };
 use tokio_test::task;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -103,10 +103,38 @@ async fn a_body_that_was_cut_off_is_at_its_end_and_says_what_is_left_before() {
 
 #[test]
 fn an_instance_that_speaks_something_else_was_not_tried_to_connect_to() {
-    let mut transport = mainstay::http::HttpTransport::<Full<Bytes>>::new();
-    let instance = mainstay::contract::Instance::new("x", "a", "10.0.0.1", 80).unwrap().with_protocol(Protocol::Tcp);
+    let mut transport = HttpTransport::<Full<Bytes>>::new();
+    let instance = Instance::new("x", "a", "10.0.0.1", 80).unwrap().with_protocol(Protocol::Tcp);
     let refused = futures_now(transport.call(instance)).unwrap_err();
     assert!(matches!(refused, TransportError::Protocol(_)) && !refused.is_connect());
+}
+
+#[tokio::test]
+async fn what_is_recorded_already_is_recorded_once_and_what_is_empty_stays_so() {
+    let body = |text: &'static str| ReplayBody::new(Full::new(Bytes::from(text)), 1_024);
+    let mut request = Request::put("/").body(body("tea")).unwrap();
+    let (outer, inner) = (Idempotent.keep(&mut request).unwrap(), Idempotent.keep(&mut request).unwrap());
+    assert_eq!(request.into_body().collect().await.unwrap().to_bytes(), "tea");
+    for kept in [outer, inner] {
+        let again: Request<ReplayBody<Full<Bytes>>> = Idempotent.again(&kept, 2).unwrap();
+        assert_eq!(again.into_body().collect().await.unwrap().to_bytes(), "tea");
+    }
+
+    let mut request = Request::put("/").body(body("")).unwrap();
+    let kept = Idempotent.keep(&mut request).unwrap();
+    let again: Request<ReplayBody<Full<Bytes>>> = Idempotent.again(&kept, 2).unwrap();
+    for mut body in [request.into_body(), again.into_body()] {
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(0), true));
+        assert!(body.frame().await.is_none());
+    }
+}
+
+#[test]
+fn a_host_that_no_uri_can_have_is_an_error_of_the_transport() {
+    let mut transport = HttpTransport::<Full<Bytes>>::new();
+    let instance = Instance::new("x", "a", "a\\b", 80).unwrap();
+    let refused = futures_now(transport.call(instance)).unwrap_err();
+    assert!(matches!(refused, TransportError::Uri(_)) && !refused.is_connect(), "{refused}");
 }
 
 fn futures_now<F: Future>(future: F) -> F::Output {

@@ -35,17 +35,18 @@ async fn a_throttle_hears_of_permits_that_fail_and_of_those_that_do_not() {
 
 #[tokio::test(start_paused = true)]
 async fn an_adaptive_limits_permit_counts_until_it_ends_however_it_does() {
-    let limit = concurrency::Handle::new("x", concurrency::Config::aimd().initial(4).floor(1).ceiling(4));
+    let limit = concurrency::Handle::new("x", concurrency::Config::aimd().initial(5).floor(1).ceiling(5));
     let permits: Vec<_> = std::iter::from_fn(|| limit.try_acquire().ok()).collect();
-    assert_eq!((permits.len(), limit.snapshot().in_flight), (4, 4));
+    assert_eq!((permits.len(), limit.snapshot().in_flight), (5, 5));
     for (number, permit) in permits.into_iter().enumerate() {
         match number {
             0 => permit.success(),
             1 => permit.dropped(),
             2 => permit.failure(),
+            3 => permit.record(Outcome::Ignored),
             _ => drop(permit),
         }
-        assert_eq!(limit.snapshot().in_flight, 3 - number as u32);
+        assert_eq!(limit.snapshot().in_flight, 4 - number as u32);
     }
 }
 

@@ -57,6 +57,15 @@ fn of_stacks() {
         sections(Config::database()),
         ((Some(ms(5_000)), Some(ms(2_000))), (retries(&retry::Config::database()), Some(usual), Some(pool)))
     );
+    for (preset, config) in [
+        ("standard", Config::standard()),
+        ("http_client", Config::http_client()),
+        ("database", Config::database()),
+        ("cache", Config::cache()),
+    ] {
+        let read: Config = toml::from_str(&format!("preset = '{preset}'")).unwrap();
+        assert_eq!(written(&read), written(&config), "{preset}");
+    }
     let quick = written(&breaker::Config::new().open_for(ms(5_000)));
     assert_eq!(sections(Config::cache()), ((Some(ms(100)), None), (None, Some(quick), wide())));
 }
