@@ -216,14 +216,14 @@ impl<S> Core<S> {
                 let accepts = |breaker: breaker::Handle| breaker.accepts(settings);
                 breakers().try_for_each(accepts).map_err(|error| error.within("breaker"))?;
             }
+            let breakers: Vec<breaker::Handle> = breakers().collect();
+            // Before the new rules are seen by calls that end now.
+            if !state.config.outlier.sweeps() {
+                state.begin_to_look(Tick::now());
+            }
             self.hub.set(&config);
             // Whether there is something to sweep, the next sweep finds out.
             state.watching = true;
-            let breakers: Vec<breaker::Handle> = breakers().collect();
-            if !state.config.outlier.sweeps() {
-                // What happened while nobody looked is held against nobody.
-                state.begin_watch(Tick::now());
-            }
             state.change();
             let before = std::mem::replace(&mut state.config, config);
             // A sweep may be due before the next call, which looks at the clock before the set.

@@ -100,6 +100,12 @@ impl<S> State<S> {
         }
         self.watching = true;
     }
+
+    /// Nobody has looked until now. What happened meanwhile, however short a time ago, is held against nobody.
+    pub(super) fn begin_to_look(&mut self, now: Tick) {
+        self.last_sweep = now;
+        self.members.values().for_each(|entry| entry.member.vitals.begin_anew());
+    }
 }
 
 impl<S> Core<S> {
@@ -292,6 +298,32 @@ mod tests {
         handle.reconfigure(Config::new().outlier(sweeps())).unwrap();
         tokio::time::advance(SECOND * 5).await;
         look(&handle);
+        assert!(is_ejected(&handle, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_before_anybody_looked_is_held_against_nobody_however_short_a_time_ago() {
+        let handle = handle(Config::new().outlier(sweeps().mode(Mode::Off)), 2);
+        fail(&handle, 0, 9);
+        tokio::time::advance(SECOND).await;
+        handle.reconfigure(Config::new().outlier(sweeps())).unwrap();
+        tokio::time::advance(SECOND * 9).await;
+        look(&handle);
+        assert!(!is_ejected(&handle, 0));
+        fail(&handle, 0, 1);
+        tokio::time::advance(SECOND).await;
+        look(&handle);
+        assert!(is_ejected(&handle, 0), "and what failed since is");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_of_failures_begins_when_somebody_looks() {
+        let handle = handle(Config::new().outlier(Outlier::off()), 2);
+        fail(&handle, 0, 2);
+        handle.reconfigure(in_a_row(3)).unwrap();
+        fail(&handle, 0, 2);
+        assert!(!is_ejected(&handle, 0));
+        fail(&handle, 0, 1);
         assert!(is_ejected(&handle, 0));
     }
 

@@ -218,6 +218,12 @@ impl Vitals {
         self.take_period();
     }
 
+    /// What was counted is held against it no more.
+    pub(super) fn begin_anew(&self) {
+        self.in_a_row.store(0, Relaxed);
+        self.take_period();
+    }
+
     /// A sweep found nothing wrong with it.
     pub(super) fn forgive(&self) {
         let _ = self.ejections.fetch_update(Relaxed, Relaxed, |ejections| ejections.checked_sub(1));
