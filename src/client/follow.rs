@@ -253,6 +253,7 @@ mod tests {
 
     #[test]
     fn a_wait_doubles_up_to_half_a_minute_and_is_cut_by_half_at_most() {
+        crate::time::seed(1);
         for (failures, longest) in [(0, 100), (1, 200), (5, 3_200), (8, 25_600), (9, 30_000), (u32::MAX, 30_000)] {
             let waits = [(); 200].map(|()| backoff(failures));
             let longest = Duration::from_millis(longest);

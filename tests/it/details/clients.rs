@@ -18,7 +18,7 @@ use mainstay::{
     observe::Event,
     retry::{self, Backoff, Jitter, Replay},
     stack,
-    time::Tick,
+    time::{self, Tick},
 };
 use tokio_test::task;
 
@@ -34,6 +34,8 @@ async fn weighted(discovery: &InMemory, id: &str, weight: u32) {
 
 #[tokio::test(start_paused = true)]
 async fn the_picker_of_the_settings_picks() {
+    // A run of forty may be off by two, where it begins in a bad place.
+    time::seed(1);
     let (discovery, world) = fleet(&[]).await;
     for (id, weight) in [("a", 1), ("b", 3)] {
         weighted(&discovery, id, weight).await;
@@ -191,7 +193,7 @@ async fn no_wait_is_begun_that_the_request_has_no_time_for() {
     }
 }
 
-/// The instances of a publisher; the first `hangs` watches but one never come.
+/// The instances of a publisher; no watch comes but the first.
 struct Published {
     publisher: Arc<Publisher>,
     asked: AtomicUsize,
