@@ -119,6 +119,16 @@ mod tests {
     }
 
     #[test]
+    fn where_the_clocks_are_never_read_at_once_the_last_try_has_to_do() {
+        let Counter { clock, scale, span, .. } = counter();
+        let slow = Counter { clock: clock.clone(), scale: *scale, span: *span, at_once: 0 };
+        let anchor = Cell::default();
+        let (begin, nanos, end) = (os_now(), renew(&slow, &anchor), os_now());
+        assert!((begin..=end).contains(&nanos));
+        assert_eq!((anchor.get().nanos, anchor.get().good_for), (nanos, *span));
+    }
+
+    #[test]
     fn the_counter_agrees_with_the_systems_clock() {
         let begin = os_now();
         let (mut last, mut readings) = (0, 0_u32);

@@ -19,6 +19,7 @@ use tower::service_fn;
 
 use crate::{
     discovery::{id, known, say, user, users},
+    log,
     support::*,
 };
 
@@ -69,6 +70,9 @@ impl Discovery for Ward {
     }
 
     async fn heartbeat(&self, lease: &Lease) -> Result<(), DiscoveryError> {
+        if self.0.fails.load(SeqCst) {
+            return Err(DiscoveryError::Unavailable("refused".into()));
+        }
         self.0.memory.heartbeat(lease).await
     }
 
@@ -135,6 +139,48 @@ async fn who_closes_is_told_what_the_backend_fails_with() {
     let registration = Registration::new(ward.clone(), user("b"), TTL).await.unwrap();
     registration.close().await.unwrap();
     assert!(!known(&ward).contains('b'), "the backend knows when it is over");
+}
+
+/// What was warned of in the log of a service.
+fn warnings(service: &str) -> Vec<[String; 3]> {
+    let told = log::lines("service", service).into_iter().filter(|(level, _)| *level == tracing::Level::WARN);
+    let text =
+        |fields: &std::collections::BTreeMap<String, String>, name| fields.get(name).cloned().unwrap_or_default();
+    told.map(|(_, fields)| ["instance", "message", "error"].map(|name| text(&fields, name))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_failed_is_told_and_one_that_did_not_is_not() {
+    log::listen();
+    let (ward, service) = (Ward::default(), "told-of-heartbeats");
+    let registration = Registration::new(ward.clone(), Instance::new(service, "a", "10.0.0.1", 80).unwrap(), TTL);
+    let registration = registration.await.unwrap();
+    tokio::time::sleep(TTL / 2).await;
+    assert!(warnings(service).is_empty());
+    ward.0.fails.store(true, SeqCst);
+    tokio::time::sleep(TTL / 2).await;
+    let told = warnings(service);
+    assert!(
+        told.contains(&["a", "a heartbeat failed", "the backend is unavailable: refused"].map(str::to_owned)),
+        "{told:?}"
+    );
+    ward.0.fails.store(false, SeqCst);
+    registration.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_of_another_service_is_told_to_be_left_out_and_no_other() {
+    log::listen();
+    let service = "told-of-strays";
+    let backend = Publisher::new(service.parse().unwrap(), discovery::Config::new());
+    let of = |service: &str, id: &str| Instance::new(service, id, "10.0.0.1", 80).unwrap();
+    backend.publish([of(service, "a")]);
+    backend.put(of(service, "b"));
+    assert!(warnings(service).is_empty());
+    backend.put(of("others", "c"));
+    backend.publish([of(service, "a"), of("others", "d")]);
+    let told: Vec<String> = warnings(service).into_iter().map(|[instance, ..]| instance).collect();
+    assert_eq!(told, ["c", "d"]);
 }
 
 #[tokio::test(start_paused = true)]
