@@ -40,7 +40,11 @@ async fn an_open_circuit_does_not_call_a_function() {
     let breaker = Handle::new("x", consecutive(1));
     assert_eq!(breaker.call(|| Err::<u32, _>(Boom)), Err(Error::Inner(Boom)));
     let called = Cell::new(false);
-    match breaker.call(|| Ok::<_, Boom>(called.set(true))) {
+    let answer = breaker.call(|| {
+        called.set(true);
+        Ok::<_, Boom>(())
+    });
+    match answer {
         Err(Error::Rejected(rejection)) => assert_eq!(rejection.reason(), Reason::CircuitOpen),
         other => panic!("{other:?}"),
     }
