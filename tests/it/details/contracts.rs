@@ -104,7 +104,8 @@ fn of_an_instance_and_its_health() {
             .with_version(Version::new(3, 1, 4))
             .with_metadata("key", "x".repeat(size - "key".len()))
     };
-    assert_eq!(instance(4_096).unwrap().version(), &Version::new(3, 1, 4));
+    let built = instance(4_096).unwrap();
+    assert_eq!((built.version(), built.port(), built.host()), (&Version::new(3, 1, 4), 80, "10.0.0.1"));
     let error = instance(4_097).unwrap_err();
     assert_eq!((error.field(), error.value()), ("metadata", "4097 bytes"));
 }
