@@ -351,3 +351,14 @@ impl<K: Eq, P: KeyedPolicy> Table<K, P> {
         count
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_for_64_keys_and_more_and_there_are_not_more_than_64_of_them() {
+        assert_eq!([0, 1, 63, 64, 127, 128, 255, 256].map(shards_for), [1, 1, 1, 1, 1, 2, 2, 4]);
+        assert!((4..=MOST_SHARDS).contains(&shards_for(usize::MAX)));
+    }
+}

@@ -123,6 +123,22 @@ async fn unready_mode_waits_for_the_probe_and_is_woken_on_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clone_that_is_ready_and_idle_is_not_woken_by_what_happens_to_the_circuit() {
+    let breaker = Handle::new("x", consecutive(1).readiness(Readiness::Unready));
+    let layer = CircuitBreakerLayer::new(breaker.clone());
+    let make = || layer.layer(service_fn(|n: u32| ready(Ok::<u32, Error<Boom>>(n))));
+    let (mut idle, mut waits) = (mock::Spawn::new(make()), mock::Spawn::new(make()));
+    fail(&breaker, 1);
+    assert_pending!(idle.poll_ready());
+    advance(ms(10_000)).await;
+    assert_ready_ok!(idle.poll_ready());
+    breaker.force_open();
+    assert_pending!(waits.poll_ready());
+    breaker.reset();
+    assert_eq!((waits.is_woken(), idle.is_woken()), (true, false));
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_unready_mode_all_who_wait_are_woken_when_the_circuit_closes_or_a_probe_is_free() {
     let breaker = Handle::new("x", consecutive(1).readiness(Readiness::Unready));
     let layer = CircuitBreakerLayer::new(breaker.clone());
