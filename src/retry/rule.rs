@@ -231,3 +231,21 @@ impl<C, F> fmt::Debug for OnExhausted<C, F> {
         f.debug_struct("OnExhausted").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_it_came_to_an_end_is_a_sentence() {
+        for (attempts, why, told) in [
+            (1, GiveUp::Request, "gave up after 1 attempt, the request cannot be sent again"),
+            (3, GiveUp::Attempts, "gave up after 3 attempts, the most there are"),
+            (2, GiveUp::Budget, "gave up after 2 attempts, the retry budget is used up"),
+            (2, GiveUp::Deadline, "gave up after 2 attempts, the next would have come after the deadline"),
+            (2, GiveUp::RetryAfter, "gave up after 2 attempts, the service asks for a longer wait"),
+        ] {
+            assert_eq!(Exhausted::new(attempts, why).to_string(), told);
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod hedges;
 #[cfg(feature = "http")]
 mod https;
 mod isolations;
+mod layers;
 mod permits;
 mod presets;
 mod strategies;

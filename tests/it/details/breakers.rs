@@ -38,6 +38,7 @@ async fn latency_is_in_the_snapshot_only_where_it_is_to_be_measured() {
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_does_not_call_a_function() {
     let breaker = Handle::new("x", consecutive(1));
+    assert_eq!(breaker.call(|| Ok::<_, Boom>(7)), Ok(7));
     assert_eq!(breaker.call(|| Err::<u32, _>(Boom)), Err(Error::Inner(Boom)));
     let called = Cell::new(false);
     let answer = breaker.call(|| {

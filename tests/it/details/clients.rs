@@ -337,6 +337,7 @@ async fn an_instance_is_ejected_and_readmitted_by_hand_through_its_service() {
     call(0).await.unwrap();
     settle().await;
     let a = InstanceId::new("a").unwrap();
+    assert_eq!(caller.snapshot().balance.members.len(), 2);
     assert_eq!([caller.eject(&a), caller.eject(&a)], [true, false]);
     for n in 0..10 {
         assert_eq!(call(n).await.unwrap(), format!("{n} from b"));

@@ -88,6 +88,8 @@ fn of_a_version() {
     assert_eq!((release.pre_release(), release.build()), ("", ""));
     let orders = [(&version, &release), (&release, &version), (&release, &release)].map(|(a, b)| a.partial_cmp(b));
     assert_eq!(orders, [Ordering::Less, Ordering::Greater, Ordering::Equal].map(Some));
+    let order = ["1.0.0-a", "1.0.0-a.1", "1.0.0-a.1.x", "1.0.0"].map(|text| text.parse::<Version>().unwrap());
+    assert!(order.is_sorted_by(|one, next| one < next));
     let longest = format!("1.0.0-{}", "a".repeat(250));
     assert_eq!(longest.parse::<Version>().unwrap().to_string(), longest, "256 bytes");
     assert!(format!("{longest}a").parse::<Version>().is_err());
@@ -98,6 +100,7 @@ fn of_an_instance_and_its_health() {
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
     let health = Health::degraded("slow").known_at(then);
     assert_eq!((health.at(), health.message()), (then, Some("slow")));
+    assert_eq!(Instance::new("users", "a", "10.0.0.1", 80).unwrap().seen_at(then).last_seen(), then);
     let instance = |size: usize| {
         Instance::new("users", "a", "10.0.0.1", 80)
             .unwrap()
