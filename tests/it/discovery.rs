@@ -11,7 +11,7 @@ use std::{
 
 use mainstay::{
     contract::{Health, HealthStatus, Instance, InstanceId, ServiceName},
-    discovery::{Change, Config, Discovery, DiscoveryError, Gone, InMemory, Lease, Publisher, Update, Watch},
+    discovery::{Change, Config, Discovery, DiscoveryError, Gone, InMemory, Lease, Publisher, Snapshot, Update, Watch},
 };
 
 use crate::support::*;
@@ -104,6 +104,52 @@ pub(crate) fn say(update: &Update) -> String {
 pub(crate) fn news(watch: &mut Watch) -> String {
     let updates: Vec<String> = std::iter::from_fn(|| watch.try_next().as_ref().map(say)).collect();
     updates.join(", ")
+}
+
+/// The instances of a publisher, as a backend.
+pub(crate) struct Published {
+    publisher: Publisher,
+    // So many watches are answered; those after them hang.
+    answers: AtomicUsize,
+}
+
+impl Published {
+    pub(crate) fn new(publisher: &Publisher) -> Self {
+        Self { publisher: publisher.clone(), answers: AtomicUsize::new(usize::MAX) }
+    }
+
+    pub(crate) fn answers(self, watches: usize) -> Self {
+        Self { answers: AtomicUsize::new(watches), ..self }
+    }
+}
+
+impl Discovery for Published {
+    async fn register(&self, _: Instance, _: Duration) -> Result<Lease, DiscoveryError> {
+        Err(DiscoveryError::Closed)
+    }
+
+    async fn heartbeat(&self, _: &Lease) -> Result<(), DiscoveryError> {
+        Err(DiscoveryError::Closed)
+    }
+
+    async fn update(&self, _: &Lease, _: Instance) -> Result<(), DiscoveryError> {
+        Err(DiscoveryError::Closed)
+    }
+
+    async fn deregister(&self, _: Lease) -> Result<(), DiscoveryError> {
+        Err(DiscoveryError::Closed)
+    }
+
+    async fn instances(&self, _: &ServiceName) -> Result<Arc<Snapshot>, DiscoveryError> {
+        Ok(self.publisher.snapshot())
+    }
+
+    async fn watch(&self, _: &ServiceName) -> Result<Watch, DiscoveryError> {
+        if self.answers.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err() {
+            std::future::pending::<()>().await;
+        }
+        Ok(self.publisher.watch())
+    }
 }
 
 /// Counts how often a task is woken.

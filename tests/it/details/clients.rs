@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -12,8 +12,8 @@ use mainstay::{
     Classify, Error, Outcome,
     balance::{self, Candidates, Outlier, Pick, Picker, RoundRobin},
     client::{Call, Client, Config, PickBy},
-    contract::{HealthStatus, Instance, InstanceId, Method, ServiceName},
-    discovery::{self, Discovery, DiscoveryError, InMemory, Lease, Publisher, Snapshot, Watch},
+    contract::{HealthStatus, Instance, InstanceId, Method},
+    discovery::{self, Discovery, InMemory, Publisher},
     fallback::Fallback,
     observe::Event,
     retry::{self, Backoff, Jitter, Replay},
@@ -24,6 +24,7 @@ use tokio_test::task;
 
 use crate::{
     client::{Failure, Mode, Users, World, builder, fleet, name, register, settle, tries, users},
+    discovery::Published,
     support::*,
 };
 
@@ -191,52 +192,17 @@ async fn no_wait_is_begun_that_the_request_has_no_time_for() {
     }
 }
 
-/// The instances of a publisher; no watch comes but the first.
-struct Published {
-    publisher: Arc<Publisher>,
-    asked: AtomicUsize,
-}
-
-impl Discovery for Published {
-    async fn register(&self, instance: Instance, _: Duration) -> Result<Lease, DiscoveryError> {
-        let (service, id) = (instance.service().clone(), instance.id().clone());
-        Err(DiscoveryError::Duplicate { service, id })
-    }
-
-    async fn heartbeat(&self, lease: &Lease) -> Result<(), DiscoveryError> {
-        self.deregister(lease.clone()).await
-    }
-
-    async fn update(&self, lease: &Lease, _: Instance) -> Result<(), DiscoveryError> {
-        self.deregister(lease.clone()).await
-    }
-
-    async fn deregister(&self, _: Lease) -> Result<(), DiscoveryError> {
-        Err(DiscoveryError::Closed)
-    }
-
-    async fn instances(&self, _: &ServiceName) -> Result<Arc<Snapshot>, DiscoveryError> {
-        Ok(self.publisher.snapshot())
-    }
-
-    async fn watch(&self, _: &ServiceName) -> Result<Watch, DiscoveryError> {
-        if self.asked.fetch_add(1, SeqCst) > 0 {
-            std::future::pending::<()>().await;
-        }
-        Ok(self.publisher.watch())
-    }
-}
-
-fn published() -> (Arc<Publisher>, Published) {
-    let publisher = Arc::new(Publisher::new(name("users"), discovery::Config::new()));
+/// A client of one instance, whose backend answers one watch and no more.
+fn published() -> (Publisher, Users) {
+    let publisher = Publisher::new(name("users"), discovery::Config::new());
     publisher.publish([Instance::new("users", "a", "a", 80).unwrap()]);
-    (Arc::clone(&publisher), Published { publisher, asked: AtomicUsize::new(0) })
+    let client = Client::builder(Published::new(&publisher).answers(1), World::default()).build();
+    (publisher, client)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_fails_makes_its_services_stale_until_it_answers() {
-    let (publisher, discovery) = published();
-    let client: Users = Client::builder(discovery, World::default()).build();
+    let (publisher, client) = published();
     client.call("users", "get", 1).await.unwrap();
     settle().await;
     publisher.fail("the registry is down");
@@ -255,8 +221,7 @@ async fn a_registry_that_fails_makes_its_services_stale_until_it_answers() {
 #[test]
 fn who_knows_instances_does_not_wait_for_news_of_them_on_another_runtime() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let (_publisher, discovery) = published();
-    let client: Users = Client::builder(discovery, World::default()).build();
+    let (_publisher, client) = published();
     let first = runtime();
     first.block_on(async { client.call("users", "get", 1).await.unwrap() });
     drop(first);

@@ -18,18 +18,13 @@ use tokio_test::task;
 use tower::service_fn;
 
 use crate::{
+    client::settle,
     discovery::{id, known, say, user, users},
     log,
     support::*,
 };
 
 const TTL: Duration = Duration::from_secs(30);
-
-async fn settle() {
-    for _ in 0..20 {
-        tokio::task::yield_now().await;
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_hears_of_an_empty_answer_once_it_is_believed() {

@@ -25,6 +25,7 @@ use tokio_test::task;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::{
+    discovery::now,
     http::{Step, Steps},
     support::*,
 };
@@ -105,7 +106,7 @@ async fn a_body_that_was_cut_off_is_at_its_end_and_says_what_is_left_before() {
 fn an_instance_that_speaks_something_else_was_not_tried_to_connect_to() {
     let mut transport = HttpTransport::<Full<Bytes>>::new();
     let instance = Instance::new("x", "a", "10.0.0.1", 80).unwrap().with_protocol(Protocol::Tcp);
-    let refused = futures_now(transport.call(instance)).unwrap_err();
+    let refused = now(transport.call(instance)).unwrap_err();
     assert!(matches!(refused, TransportError::Protocol(_)) && !refused.is_connect());
 }
 
@@ -133,14 +134,6 @@ async fn what_is_recorded_already_is_recorded_once_and_what_is_empty_stays_so() 
 fn a_host_that_no_uri_can_have_is_an_error_of_the_transport() {
     let mut transport = HttpTransport::<Full<Bytes>>::new();
     let instance = Instance::new("x", "a", "a\\b", 80).unwrap();
-    let refused = futures_now(transport.call(instance)).unwrap_err();
+    let refused = now(transport.call(instance)).unwrap_err();
     assert!(matches!(refused, TransportError::Uri(_)) && !refused.is_connect(), "{refused}");
-}
-
-fn futures_now<F: Future>(future: F) -> F::Output {
-    let mut future = task::spawn(future);
-    match future.poll() {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("it waits"),
-    }
 }

@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
-use mainstay::discovery::{
-    Snapshot,
-    health::{Checked, Config},
-};
+use mainstay::discovery::health::{Checked, Config};
 use tower::service_fn;
 
 use super::*;
@@ -320,41 +317,12 @@ async fn a_service_that_nobody_asks_for_is_not_checked_any_more() {
     assert_eq!(seen(&checked).await, "a");
 }
 
-/// Gives out what a publisher knows.
-struct Published(Publisher);
-
-impl Discovery for Published {
-    async fn register(&self, _: Instance, _: Duration) -> Result<Lease, DiscoveryError> {
-        Err(DiscoveryError::Closed)
-    }
-
-    async fn heartbeat(&self, _: &Lease) -> Result<(), DiscoveryError> {
-        Err(DiscoveryError::Closed)
-    }
-
-    async fn update(&self, _: &Lease, _: Instance) -> Result<(), DiscoveryError> {
-        Err(DiscoveryError::Closed)
-    }
-
-    async fn deregister(&self, _: Lease) -> Result<(), DiscoveryError> {
-        Err(DiscoveryError::Closed)
-    }
-
-    async fn instances(&self, _: &ServiceName) -> Result<Arc<Snapshot>, DiscoveryError> {
-        Ok(self.0.snapshot())
-    }
-
-    async fn watch(&self, _: &ServiceName) -> Result<Watch, DiscoveryError> {
-        Ok(self.0.watch())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_fails_is_said_to_be_stale_and_what_it_knew_is_checked_on() {
     let publisher = Publisher::new(users(), mainstay::discovery::Config::new().events(2));
     publisher.publish([user("a"), user("b")]);
     let clinic = Clinic::default();
-    let checked = clinic.over(Published(publisher.clone()), config().down_after(1));
+    let checked = clinic.over(Published::new(&publisher), config().down_after(1));
     let mut watch = checked.watch(&users()).await.unwrap();
     assert_eq!(news(&mut watch), "[a b]");
     publisher.fail("refused");
@@ -373,10 +341,10 @@ async fn a_backend_that_fails_is_said_to_be_stale_and_what_it_knew_is_checked_on
 #[tokio::test(start_paused = true)]
 async fn when_the_backend_is_gone_so_are_its_checks() {
     let publisher = Publisher::new(users(), mainstay::discovery::Config::new());
-    let checked = Clinic::default().over(Published(publisher), config());
+    let checked = Clinic::default().over(Published::new(&publisher), config());
     let mut watch = checked.watch(&users()).await.unwrap();
     let lost = Publisher::new(users(), mainstay::discovery::Config::new());
-    let gone = Clinic::default().over(Published(lost.clone()), config());
+    let gone = Clinic::default().over(Published::new(&lost), config());
     let mut ends = gone.watch(&users()).await.unwrap();
     drop(gone);
     drop(lost);
